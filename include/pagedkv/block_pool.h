@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PAGEDKV_BLOCK_POOL_H_
+#define PAGEDKV_BLOCK_POOL_H_
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "pagedkv/types.h"
+
+namespace pagedkv {
+
+class FreeBlockQueue;
+
+struct BlockPoolOptions {
+  /// All blocks, the null block included: at least 2, at most 2^30.
+  BlockCount num_blocks{0};
+  /// Released blocks may hold content that a prefix index still names. Then
+  /// blocks without content are reissued first and those with content last,
+  /// in the order of their release (least recently used first). Without it the
+  /// pool reissues in order of release. Costs 4 bytes per block.
+  bool prefix_caching = false;
+  /// Share of `num_blocks`, in [0, 1), that admission of new work leaves free
+  /// so that running work can grow: fewer preemptions against a smaller batch.
+  double watermark = 0.0;
+};
+
+/// A block together with how often it had been freed: what to keep where a
+/// block may be freed and reissued in the meantime.
+struct BlockHandle {
+  BlockId id;
+  std::uint32_t generation = 0;
+  friend bool operator==(BlockHandle, BlockHandle) = default;
+};
+
+/// The blocks of one memory budget: who is free, and how often each of the
+/// others is referenced. It knows ids only, neither bytes nor tokens.
+///
+/// Every block but the null block is either free (reference count 0, in the
+/// free queue once) or referenced (count >= 1, not in the queue). A free block
+/// that is marked as cached keeps its mark until it is reissued: `Share`
+/// revives it, `TryAllocate` reports it as evicted.
+///
+/// Invariants, tested by `CheckInvariants`:
+///   num_free + num_used == num_blocks - 1
+///   b in the free queue  <=>  ref_count(b) == 0, for b != kNullBlock
+///
+/// Ids are first issued in the order 1, 2, 3, ...; the order of reissue is the
+/// one of vLLM's v1 block pool. All operations cost O(1) per block named, and
+/// do not depend on the size of the pool. Thread-compatible.
+class BlockPool {
+ public:
+  /// InvalidArgument if an option is out of its range.
+  static absl::StatusOr<BlockPool> Create(const BlockPoolOptions& options);
+  BlockPool(BlockPool&&) noexcept;
+  BlockPool& operator=(BlockPool&&) noexcept;
+  ~BlockPool();
+
+  [[nodiscard]] BlockCount num_blocks() const;
+  [[nodiscard]] BlockCount num_free() const { return BlockCount(num_free_); }
+  [[nodiscard]] BlockCount num_used() const {
+    return BlockCount(num_blocks().value() - 1 - num_free_);
+  }
+  /// floor(watermark * num_blocks).
+  [[nodiscard]] BlockCount watermark_blocks() const { return watermark_; }
+  /// num_used / (num_blocks - 1), from 0 to 1.
+  [[nodiscard]] double usage() const;
+  [[nodiscard]] bool prefix_caching() const { return prefix_caching_; }
+
+  /// Takes `out.size()` blocks, each with reference count 1, or, when fewer are
+  /// free, takes none and returns false. Blocks that were marked as cached lose
+  /// the mark and are appended to `evicted`, in the order of `out`.
+  [[nodiscard]] bool TryAllocate(std::span<BlockId> out,
+                                 std::vector<BlockId>* evicted = nullptr);
+
+  /// Adds one reference to each of `blocks`. A free block that is marked as
+  /// cached comes back into use. Null blocks are skipped. Changes nothing and
+  /// returns InvalidArgument for an id outside of the pool, FailedPrecondition
+  /// for a block that is free and not cached.
+  absl::Status Share(std::span<const BlockId> blocks);
+
+  /// Drops one reference of each of `blocks`; those that reach 0 become free in
+  /// the order given. Null blocks are skipped; a block named k times loses k
+  /// references. Changes nothing and returns InvalidArgument for an id outside
+  /// of the pool, FailedPrecondition for a block that would be freed twice.
+  absl::Status Release(std::span<const BlockId> blocks);
+  /// The same from the last to the first: how a sequence gives its table back,
+  /// so that the end of a prefix is reissued before its beginning.
+  absl::Status ReleaseReversed(std::span<const BlockId> blocks);
+  /// The same as `Release`, and refuses (FailedPrecondition) a handle whose
+  /// block was freed since the handle was taken, even if it was reissued.
+  absl::Status Release(std::span<const BlockHandle> blocks);
+
+  /// REQUIRES: `block` is an id of this pool.
+  [[nodiscard]] std::int32_t ref_count(BlockId block) const {
+    return states_[Index(block)].ref_count;
+  }
+  /// REQUIRES: `block` is an id of this pool.
+  [[nodiscard]] BlockHandle handle(BlockId block) const {
+    return {block, states_[Index(block)].generation};
+  }
+  /// Whether the block was neither freed nor reissued since `handle` was taken.
+  [[nodiscard]] bool IsCurrent(BlockHandle handle) const;
+
+  /// Marks (or unmarks) a block as holding content that an index names. Where
+  /// it is in the free queue does not change.
+  /// REQUIRES: prefix_caching(), and `block` is an id of this pool, not null.
+  void SetCached(BlockId block, bool cached);
+  [[nodiscard]] bool is_cached(BlockId block) const {
+    return states_[Index(block)].cached != 0;
+  }
+
+  /// The free blocks in order of reissue. O(num_free): for tests and audits.
+  [[nodiscard]] std::vector<BlockId> FreeBlocks() const;
+
+  /// Internal, naming the block, if an invariant is broken. O(num_blocks).
+  [[nodiscard]] absl::Status CheckInvariants() const;
+
+ private:
+  struct BlockState {
+    std::int32_t ref_count = 0;
+    std::uint32_t generation : 31 = 0;
+    std::uint32_t cached : 1 = 0;
+  };
+
+  BlockPool(const BlockPoolOptions& options, BlockCount watermark);
+  static std::size_t Index(BlockId block) {
+    return static_cast<std::size_t>(block.value());
+  }
+  template <typename Blocks>
+  absl::Status ReleaseAll(const Blocks& blocks);
+
+  std::vector<BlockState> states_;
+  std::unique_ptr<FreeBlockQueue> free_;
+  std::int64_t num_free_ = 0;
+  BlockCount watermark_;
+  bool prefix_caching_ = false;
+};
+
+}  // namespace pagedkv
+
+#endif  // PAGEDKV_BLOCK_POOL_H_
