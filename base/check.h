@@ -13,9 +13,9 @@ namespace pagedkv::internal {
 }  // namespace pagedkv::internal
 
 /// Aborts, with the place and the condition, unless `condition` holds.
-#define PAGEDKV_CHECK(condition)                                             \
-  (__builtin_expect(static_cast<bool>(condition), 1)                         \
-       ? static_cast<void>(0)                                                \
+#define PAGEDKV_CHECK(condition)                     \
+  (__builtin_expect(static_cast<bool>(condition), 1) \
+       ? static_cast<void>(0)                        \
        : ::pagedkv::internal::CheckFailed(__FILE__, __LINE__, #condition))
 
 /// The same where it is too expensive for production.

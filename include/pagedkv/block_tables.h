@@ -7,8 +7,9 @@
 #include <span>
 #include <vector>
 
-#include "absl/status/status.h"
 #include "pagedkv/types.h"
+
+#include "absl/status/status.h"
 
 namespace pagedkv {
 
@@ -55,8 +56,8 @@ class BlockTables {
   /// The matrix. It moves when rows are added and no spare one is left; valid
   /// until the next change.
   [[nodiscard]] DenseBlockTables dense() const {
-    return {RawIds(entries_.data()),
-            static_cast<std::int32_t>(lengths_.size()), row_stride_};
+    return {RawIds(entries_.data()), static_cast<std::int32_t>(lengths_.size()),
+            row_stride_};
   }
   /// The table in `row`, without the padding; valid until the next change.
   /// REQUIRES: 0 <= row < dense().num_rows.

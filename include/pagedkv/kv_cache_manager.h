@@ -6,11 +6,12 @@
 #include <span>
 #include <vector>
 
-#include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "pagedkv/block_pool.h"
 #include "pagedkv/block_tables.h"
 #include "pagedkv/types.h"
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 
 namespace pagedkv {
 
@@ -66,8 +67,8 @@ struct BlockCopy {
 /// Invariants, tested by `CheckInvariants`:
 ///   table.size() >= ceil(num_tokens / block_size), for each group
 ///   ref_count(b) == number of table entries that name b, for each block
-/// Running out of blocks is an answer (false). A caller's mistake is a `Status`.
-/// Either changes nothing, in any group. Thread-compatible.
+/// Running out of blocks is an answer (false). A caller's mistake is a
+/// `Status`. Either changes nothing, in any group. Thread-compatible.
 class KvCacheManager {
  public:
   /// InvalidArgument, naming the option, if one is out of its range.

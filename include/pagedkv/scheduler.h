@@ -8,15 +8,16 @@
 #include <span>
 #include <vector>
 
-#include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "pagedkv/kv_cache_manager.h"
 #include "pagedkv/types.h"
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 
 namespace pagedkv {
 
 enum class SchedulingPolicy {
-  kFcfs,      ///< in order of submission; the latest admitted is preempted first
+  kFcfs,  ///< in order of submission; the latest admitted is preempted first
   kPriority,  ///< by (priority, arrival, id), smaller first
 };
 
@@ -152,7 +153,8 @@ class Scheduler {
   /// request that could never finish in this pool.
   absl::Status Submit(const Request& request);
 
-  /// Ends a request at once, waiting or running, and frees its blocks. NotFound.
+  /// Ends a request at once, waiting or running, and frees its blocks.
+  /// NotFound.
   absl::Status Abort(RequestId id);
 
   /// Plans the next step. FailedPrecondition if the last plan was not reported.

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef SIM_TRACE_TRACE_REQUEST_H_
+#define SIM_TRACE_TRACE_REQUEST_H_
+
+#include <cstdint>
+#include <vector>
+
+namespace pagedkv::sim {
+
+/// One request of a workload, whatever the format it came from.
+struct TraceRequest {
+  std::int64_t id = 0;          ///< position in the trace, from 0
+  std::int64_t arrival_ns = 0;  ///< since the first request of the trace
+  std::int32_t prompt_tokens = 0;
+  std::int32_t output_tokens = 0;
+  /// Content of the prompt, one id per block of the trace's own block size
+  /// (the last, partial block included); empty where the trace has none.
+  std::vector<std::uint64_t> block_ids;
+};
+
+}  // namespace pagedkv::sim
+
+#endif  // SIM_TRACE_TRACE_REQUEST_H_
