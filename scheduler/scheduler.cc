@@ -99,7 +99,17 @@ class Scheduler::Impl {
   void ScheduleRunning(TokenCount& budget);
   AdmissionBlock ScheduleWaiting(TokenCount& budget);
   void AddToPlan(Slot slot, TokenCount num_computed, TokenCount num_tokens,
-                 ScheduledSequence::Kind kind);
+                 ScheduledSequence::Kind kind) {
+    const LiveRequest& live = request(slot);
+    scheduled_.push_back(
+        {.request = live.id,
+         .sequence = live.sequence,
+         .num_computed = static_cast<std::int32_t>(num_computed.value()),
+         .num_tokens = static_cast<std::int32_t>(num_tokens.value()),
+         .kind = kind,
+         .samples = num_computed + num_tokens == TokenCount(live.num_tokens)});
+    scheduled_slots_.push_back(slot);
+  }
   void FillSlotMapping();
 
   [[nodiscard]] std::size_t VictimIndex() const;
@@ -120,6 +130,7 @@ class Scheduler::Impl {
   std::vector<Slot> running_;  // in order of admission
   WaitingQueue waiting_;       // with stale entries of aborted requests
   std::int32_t num_waiting_ = 0;
+  std::int32_t num_with_stop_tokens_ = 0;
   std::uint32_t next_ticket_ = 0;
 
   // The plan, and what it is made of.
@@ -180,6 +191,7 @@ absl::Status Scheduler::Impl::Submit(const Request& request) {
           .num_tokens = static_cast<std::int32_t>(prompt),
           .end_tokens = static_cast<std::int32_t>(end)};
   if (!request.stop_tokens.empty()) {
+    ++num_with_stop_tokens_;
     live.stop_from = static_cast<std::int32_t>(
         prompt + std::max<std::int64_t>(request.min_output_tokens.value(), 1));
   }
@@ -318,32 +330,21 @@ AdmissionBlock Scheduler::Impl::ScheduleWaiting(TokenCount& budget) {
   return AdmissionBlock::kNone;
 }
 
-void Scheduler::Impl::AddToPlan(Slot slot, TokenCount num_computed,
-                                TokenCount num_tokens,
-                                ScheduledSequence::Kind kind) {
-  const LiveRequest& live = request(slot);
-  const bool samples = num_computed + num_tokens == TokenCount(live.num_tokens);
-  scheduled_.push_back(
-      {.request = live.id,
-       .sequence = live.sequence,
-       .num_computed = static_cast<std::int32_t>(num_computed.value()),
-       .num_tokens = static_cast<std::int32_t>(num_tokens.value()),
-       .kind = kind,
-       .samples = samples});
-  scheduled_slots_.push_back(slot);
-}
-
 void Scheduler::Impl::FillSlotMapping() {
   for (int group = 0; group < cache_.num_groups(); ++group) {
     std::vector<std::int64_t>& slots =
         slot_mapping_[static_cast<std::size_t>(group)];
     slots.resize(static_cast<std::size_t>(plan_tokens_.value()));
-    std::size_t filled = 0;
+    std::int64_t* next = slots.data();
     for (const ScheduledSequence& entry : scheduled_) {
+      if (entry.num_tokens == 1) {
+        *next++ = cache_.Slot(entry.sequence, entry.num_computed, group);
+        continue;
+      }
       const auto count = static_cast<std::size_t>(entry.num_tokens);
-      cache_.FillSlotMapping(entry.sequence, TokenCount(entry.num_computed),
-                             std::span(slots).subspan(filled, count), group);
-      filled += count;
+      cache_.FillSlotMapping(entry.sequence, entry.num_computed, {next, count},
+                             group);
+      next += count;
     }
   }
 }
@@ -414,18 +415,15 @@ absl::StatusOr<std::span<const FinishedRequest>> Scheduler::Impl::Update(
     return absl::FailedPreconditionError(
         "there is no plan to report: call Schedule before Update");
   }
-  std::size_t samples = 0;
-  bool needs_tokens = false;
-  for (std::size_t i = 0; i < scheduled_.size(); ++i) {
-    if (!scheduled_[i].samples) continue;
-    ++samples;
-    needs_tokens |= scheduled_slots_[i] != kAborted &&
-                    request(scheduled_slots_[i]).stop_from != kNever;
-  }
-  if (sampled.size() != samples && (needs_tokens || !sampled.empty())) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("%d tokens were reported, the plan samples %d",
-                        sampled.size(), samples));
+  if (!sampled.empty() || num_with_stop_tokens_ > 0) {
+    const auto samples = std::count_if(
+        scheduled_.begin(), scheduled_.end(),
+        [](const ScheduledSequence& entry) { return entry.samples; });
+    if (std::cmp_not_equal(sampled.size(), samples)) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("%d tokens were reported, the plan samples %d",
+                          sampled.size(), samples));
+    }
   }
 
   in_flight_ = false;
@@ -466,6 +464,7 @@ void Scheduler::Impl::End(Slot slot) {
     PAGEDKV_CHECK(cache_.Release(live.sequence).ok());
   }
   live.state = RequestState::kNone;
+  num_with_stop_tokens_ -= live.stop_from == kNever ? 0 : 1;
   slot_of_.erase(live.id);
   ended_.push_back(live.id);
   free_slots_.push_back(slot);
