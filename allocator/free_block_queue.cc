@@ -51,7 +51,7 @@ void FreeBlockQueue::PopFront(std::span<BlockId> out) {
   }
   size_ -= out.size();
   if (size_ == 0) tail_ = head_;
-  if (gap_begin_ < head_) gap_begin_ = gap_end_ = head_;
+  if (gap_begin_ < head_ || gap_end_ > tail_) gap_begin_ = gap_end_ = head_;
 }
 
 void FreeBlockQueue::Remove(BlockId block) {
