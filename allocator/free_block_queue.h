@@ -43,7 +43,7 @@ class FreeBlockQueue {
     }
     size_ -= count;
     if (size_ == 0) tail_ = head_;
-    if (gap_begin_ < head_) gap_begin_ = gap_end_ = head_;
+    if (gap_begin_ < head_ || size_ == 0) gap_begin_ = gap_end_ = head_;
   }
   /// REQUIRES: `block` is not in the queue, as for `PushFront`.
   void PushBack(BlockId block) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "pagedkv/block_pool.h"
+#include "pagedkv/block_storage.h"
 #include "pagedkv/block_tables.h"
 #include "pagedkv/types.h"
 
@@ -44,17 +45,6 @@ struct AppendOptions {
   TokenCount must_fit{0};
   /// The append is granted only if it leaves the pool's watermark free.
   bool keep_watermark = false;
-};
-
-/// Copy the first `num_tokens` slots of block `source` to block `destination`
-/// in every layer of `group`: what copy-on-write asks of the storage. A list of
-/// copies is to be done in its order and before the step's tokens are written.
-struct BlockCopy {
-  std::int32_t group = 0;
-  BlockId source;
-  BlockId destination;
-  std::int32_t num_tokens = 0;
-  friend bool operator==(const BlockCopy&, const BlockCopy&) = default;
 };
 
 /// Sequences in, block tables out: maps each sequence's logical positions to
