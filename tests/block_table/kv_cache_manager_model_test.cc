@@ -369,7 +369,7 @@ class KvCacheManagerModelTest
                                         sequence.written);
         manager_.FillSlotMapping(
             SequenceId(id),
-            TokenCount(static_cast<std::int64_t>(sequence.written)), slots, g);
+            static_cast<std::int32_t>(sequence.written), slots, g);
         for (std::size_t i = 0; i < slots.size(); ++i) {
           const BlockId block(static_cast<std::int32_t>(slots[i] / size));
           ASSERT_TRUE(slots_written.emplace(block, slots[i] % size).second)
