@@ -230,12 +230,12 @@ void KvCacheManager::ShrinkTable(Group& group, std::int32_t row,
   group.tables.Shrink(row, length);
 }
 
-void KvCacheManager::FillSlotMapping(SequenceId id, TokenCount first,
+void KvCacheManager::FillSlotMapping(SequenceId id, std::int32_t first,
                                      std::span<std::int64_t> slots,
                                      int group) const {
   const std::span<const BlockId> table = block_table(id, group);
   const auto size = static_cast<std::uint32_t>(block_size(group).value());
-  const auto position = static_cast<std::uint32_t>(first.value());
+  const auto position = static_cast<std::uint32_t>(first);
   std::size_t index = position / size;
   std::uint32_t offset = position % size;
   for (std::size_t done = 0; done < slots.size(); ++index, offset = 0) {
