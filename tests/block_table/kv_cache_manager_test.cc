@@ -75,9 +75,9 @@ std::vector<BlockCopy> Copies(const KvCacheManager& manager) {
 }
 
 std::int64_t Slot(const KvCacheManager& manager, SequenceId id,
-                  std::int64_t position) {
+                  std::int32_t position) {
   std::int64_t slot = -1;
-  manager.FillSlotMapping(id, TokenCount(position), {&slot, 1});
+  manager.FillSlotMapping(id, position, {&slot, 1});
   return slot;
 }
 
@@ -420,7 +420,7 @@ TEST(KvCacheManagerTest, SlotMappingFollowsTheTableAcrossBlocks) {
   KvCacheManager manager = IssuingInOrder({3, 1, 2});
   const SequenceId id = Add(manager, 10);
   std::vector<std::int64_t> slots(6);
-  manager.FillSlotMapping(id, TokenCount(3), slots);
+  manager.FillSlotMapping(id, 3, slots);
   EXPECT_THAT(slots, ElementsAre(15, 4, 5, 6, 7, 8));
 }
 
