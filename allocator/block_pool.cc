@@ -1,1 +1,198 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "pagedkv/block_pool.h"
+
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "allocator/free_block_queue.h"
+#include "base/check.h"
+
+namespace pagedkv {
+namespace {
+
+constexpr std::int64_t kMaxBlocks = std::int64_t{1} << 30;
+
+absl::Status OutsideOfPool(BlockId block, BlockCount num_blocks) {
+  return absl::InvalidArgumentError(
+      absl::StrFormat("block %d is not in the pool of %d blocks", block.value(),
+                      num_blocks.value()));
+}
+
+}  // namespace
+
+absl::StatusOr<BlockPool> BlockPool::Create(const BlockPoolOptions& options) {
+  const std::int64_t blocks = options.num_blocks.value();
+  if (blocks < 2 || blocks > kMaxBlocks) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("num_blocks is %d; it must be from 2 (the null block "
+                        "and one more) to %d",
+                        blocks, kMaxBlocks));
+  }
+  if (!(options.watermark >= 0.0 && options.watermark < 1.0)) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("watermark is %g; it must be at least 0 and below 1",
+                        options.watermark));
+  }
+  const auto watermark = static_cast<std::int64_t>(
+      std::floor(options.watermark * static_cast<double>(blocks)));
+  return BlockPool(options, BlockCount(watermark));
+}
+
+BlockPool::BlockPool(const BlockPoolOptions& options, BlockCount watermark)
+    : states_(static_cast<std::size_t>(options.num_blocks.value())),
+      free_(std::make_unique<FreeBlockQueue>(options.num_blocks.value(),
+                                             options.prefix_caching)),
+      num_free_(options.num_blocks.value() - 1),
+      watermark_(watermark),
+      prefix_caching_(options.prefix_caching) {}
+
+BlockPool::BlockPool(BlockPool&&) noexcept = default;
+BlockPool& BlockPool::operator=(BlockPool&&) noexcept = default;
+BlockPool::~BlockPool() = default;
+
+double BlockPool::usage() const {
+  return static_cast<double>(num_used().value()) /
+         static_cast<double>(num_blocks().value() - 1);
+}
+
+bool BlockPool::TryAllocate(std::span<BlockId> out,
+                            std::vector<BlockId>* evicted) {
+  if (static_cast<std::int64_t>(out.size()) > num_free_) return false;
+  free_->PopFront(out);
+  num_free_ -= static_cast<std::int64_t>(out.size());
+  for (BlockId block : out) {
+    BlockState& state = states_[Index(block)];
+    state.ref_count = 1;
+    if (state.cached != 0) {
+      state.cached = 0;
+      if (evicted != nullptr) evicted->push_back(block);
+    }
+  }
+  return true;
+}
+
+absl::Status BlockPool::Share(std::span<const BlockId> blocks) {
+  for (BlockId block : blocks) {
+    if (!Contains(block)) return OutsideOfPool(block, num_blocks());
+    const BlockState& state = states_[Index(block)];
+    if (state.ref_count == 0 && state.cached == 0 && block != kNullBlock) {
+      return absl::FailedPreconditionError(absl::StrFormat(
+          "block %d cannot be shared: it is free", block.value()));
+    }
+  }
+  for (BlockId block : blocks) {
+    if (block == kNullBlock) continue;
+    BlockState& state = states_[Index(block)];
+    if (state.ref_count++ == 0) {
+      free_->Remove(block);
+      --num_free_;
+    }
+  }
+  return absl::OkStatus();
+}
+
+// `block_at(i)` is the i-th block to release and `may_release(i)` whether the
+// caller may. Counts go down first, where a mistake shows and can be undone;
+// only then does anything become free.
+template <typename BlockAt, typename MayRelease>
+absl::Status BlockPool::ReleaseEach(std::size_t count, BlockAt block_at,
+                                    MayRelease may_release) {
+  freed_.clear();
+  for (std::size_t i = 0; i < count; ++i) {
+    const BlockId block = block_at(i);
+    if (block == kNullBlock) continue;
+    if (Contains(block) && may_release(i)) {
+      BlockState& state = states_[Index(block)];
+      if (state.ref_count > 0) {
+        if (--state.ref_count == 0) freed_.push_back(block);
+        continue;
+      }
+    }
+    while (i-- > 0) {
+      if (block_at(i) != kNullBlock) ++states_[Index(block_at(i))].ref_count;
+    }
+    if (!Contains(block)) return OutsideOfPool(block, num_blocks());
+    return absl::FailedPreconditionError(absl::StrFormat(
+        "block %d is released by someone who no longer holds it: it has %d "
+        "references and was freed %d times",
+        block.value(), states_[Index(block)].ref_count,
+        std::uint32_t{states_[Index(block)].generation}));
+  }
+  num_free_ += static_cast<std::int64_t>(freed_.size());
+  for (BlockId block : freed_) {
+    BlockState& state = states_[Index(block)];
+    ++state.generation;
+    if (!prefix_caching_ || state.cached != 0) free_->PushBack(block);
+  }
+  if (prefix_caching_) {
+    for (auto block = freed_.rbegin(); block != freed_.rend(); ++block) {
+      if (!is_cached(*block)) free_->PushFront(*block);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BlockPool::Release(std::span<const BlockId> blocks) {
+  return ReleaseEach(
+      blocks.size(), [blocks](std::size_t i) { return blocks[i]; },
+      [](std::size_t) { return true; });
+}
+
+absl::Status BlockPool::ReleaseReversed(std::span<const BlockId> blocks) {
+  return ReleaseEach(
+      blocks.size(),
+      [blocks](std::size_t i) { return blocks[blocks.size() - 1 - i]; },
+      [](std::size_t) { return true; });
+}
+
+absl::Status BlockPool::Release(std::span<const BlockHandle> handles) {
+  return ReleaseEach(
+      handles.size(), [handles](std::size_t i) { return handles[i].id; },
+      [this, handles](std::size_t i) { return IsCurrent(handles[i]); });
+}
+
+bool BlockPool::IsCurrent(BlockHandle handle) const {
+  return Contains(handle.id) && this->handle(handle.id) == handle;
+}
+
+void BlockPool::SetCached(BlockId block, bool cached) {
+  PAGEDKV_CHECK(prefix_caching_ && Contains(block) && block != kNullBlock);
+  states_[Index(block)].cached = cached ? 1 : 0;
+}
+
+std::vector<BlockId> BlockPool::FreeBlocks() const { return free_->ToVector(); }
+
+absl::Status BlockPool::CheckInvariants() const {
+  if (absl::Status status = free_->CheckInvariants(); !status.ok()) {
+    return status;
+  }
+  std::vector<bool> is_free(states_.size(), false);
+  for (BlockId block : free_->ToVector()) {
+    if (!Contains(block) || is_free[Index(block)]) {
+      return absl::InternalError(absl::StrFormat(
+          "block %d is in the free queue twice, or outside of the pool",
+          block.value()));
+    }
+    is_free[Index(block)] = true;
+  }
+  std::int64_t num_free = 0;
+  for (std::size_t i = 1; i < states_.size(); ++i) {
+    const std::int32_t references = states_[i].ref_count;
+    if (references < 0 || (references == 0) != is_free[i]) {
+      return absl::InternalError(absl::StrFormat(
+          "block %d has %d references and is%s in the free queue", i,
+          references, is_free[i] ? "" : " not"));
+    }
+    num_free += is_free[i] ? 1 : 0;
+  }
+  if (num_free != num_free_ || is_free[0] || states_[0].ref_count != 0) {
+    return absl::InternalError(absl::StrFormat(
+        "the pool counts %d free blocks, the queue has %d; the null block has "
+        "%d references",
+        num_free_, num_free, states_[0].ref_count));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace pagedkv

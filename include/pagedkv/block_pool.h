@@ -60,7 +60,9 @@ class BlockPool {
   BlockPool& operator=(BlockPool&&) noexcept;
   ~BlockPool();
 
-  [[nodiscard]] BlockCount num_blocks() const;
+  [[nodiscard]] BlockCount num_blocks() const {
+    return BlockCount(static_cast<std::int64_t>(states_.size()));
+  }
   [[nodiscard]] BlockCount num_free() const { return BlockCount(num_free_); }
   [[nodiscard]] BlockCount num_used() const {
     return BlockCount(num_blocks().value() - 1 - num_free_);
@@ -131,11 +133,16 @@ class BlockPool {
   static std::size_t Index(BlockId block) {
     return static_cast<std::size_t>(block.value());
   }
-  template <typename Blocks>
-  absl::Status ReleaseAll(const Blocks& blocks);
+  [[nodiscard]] bool Contains(BlockId block) const {
+    return block.value() >= 0 && Index(block) < states_.size();
+  }
+  template <typename BlockAt, typename MayRelease>
+  absl::Status ReleaseEach(std::size_t count, BlockAt block_at,
+                           MayRelease may_release);
 
   std::vector<BlockState> states_;
   std::unique_ptr<FreeBlockQueue> free_;
+  std::vector<BlockId> freed_;  // by the release under way
   std::int64_t num_free_ = 0;
   BlockCount watermark_;
   bool prefix_caching_ = false;

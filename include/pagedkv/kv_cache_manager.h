@@ -114,7 +114,7 @@ class KvCacheManager {
   absl::Status Release(SequenceId id);
 
   [[nodiscard]] bool IsLive(SequenceId id) const {
-    return Row(id) < sequences_.size() &&
+    return Row(id) < sequences_.size() && Generation(id) % 2 == 1 &&
            sequences_[Row(id)].generation == Generation(id);
   }
   [[nodiscard]] std::int32_t num_sequences() const { return num_sequences_; }
@@ -129,7 +129,7 @@ class KvCacheManager {
   }
   [[nodiscard]] std::span<const BlockId> block_table(SequenceId id,
                                                      int group = 0) const {
-    return tables_[static_cast<std::size_t>(group)].row(row(id));
+    return tables(group).row(row(id));
   }
   /// Writes the slots (block id * block_size + offset) of the tokens at
   /// positions first, first + 1, ... to `slots`: the slot mapping of a step.
@@ -140,10 +140,10 @@ class KvCacheManager {
   void FillCsr(std::span<const SequenceId> ids, CsrBlockTables& csr,
                int group = 0) const;
 
-  /// Blocks that an append of `count` tokens to `id` would take now, over all
-  /// groups, the copy of a shared block included.
-  [[nodiscard]] BlockCount BlocksNeeded(SequenceId id, TokenCount count,
-                                        TokenCount lookahead) const;
+  /// Blocks that it takes now to lengthen the sequence to `covered` tokens,
+  /// over all groups, its own copies of shared blocks included.
+  [[nodiscard]] BlockCount BlocksToCover(SequenceId id,
+                                         TokenCount covered) const;
   /// Blocks that a sequence of `num_tokens` has, over all groups.
   [[nodiscard]] BlockCount BlocksFor(TokenCount num_tokens) const;
 
@@ -153,16 +153,16 @@ class KvCacheManager {
 
   [[nodiscard]] const BlockPool& pool() const { return pool_; }
   [[nodiscard]] int num_groups() const {
-    return static_cast<int>(tables_.size());
+    return static_cast<int>(groups_.size());
   }
   [[nodiscard]] BlockSize block_size(int group = 0) const {
-    return block_sizes_[static_cast<std::size_t>(group)];
+    return groups_[static_cast<std::size_t>(group)].block_size;
   }
   [[nodiscard]] TokenCount max_sequence_tokens() const {
     return max_sequence_tokens_;
   }
   [[nodiscard]] const BlockTables& tables(int group = 0) const {
-    return tables_[static_cast<std::size_t>(group)];
+    return groups_[static_cast<std::size_t>(group)].tables;
   }
   /// Forgets what changed in the tables of all groups: after the upload.
   void ClearDirty();
@@ -172,12 +172,18 @@ class KvCacheManager {
   [[nodiscard]] absl::Status CheckInvariants() const;
 
  private:
-  // The generation is odd while the row holds a sequence. Tokens up to
-  // append_limit are covered by blocks of every group that may be written.
+  // The generation is odd while the row holds a sequence. Tokens from
+  // num_tokens up to append_limit are covered, in every group, by blocks that
+  // are the sequence's own: appending them needs no look at the tables.
   struct Sequence {
     std::uint32_t generation = 0;
     std::int32_t num_tokens = 0;
     std::int32_t append_limit = 0;
+  };
+
+  struct Group {
+    BlockSize block_size;
+    BlockTables tables;
   };
 
   KvCacheManager(const KvCacheManagerOptions& options, BlockPool pool);
@@ -189,11 +195,16 @@ class KvCacheManager {
     return static_cast<std::uint32_t>(id.value() >> 32);
   }
 
+  [[nodiscard]] bool IsShared(BlockId block) const {
+    return pool_.ref_count(block) > 1;
+  }
+  void Cover(SequenceId id, int group, TokenCount covered);
+  void ShrinkTable(Group& group, std::int32_t row, std::int32_t length);
+
   BlockPool pool_;
-  std::vector<BlockSize> block_sizes_;  // [groups]
-  std::vector<BlockTables> tables_;     // [groups]
-  std::vector<Sequence> sequences_;     // [rows]
-  std::vector<std::int32_t> free_rows_;
+  std::vector<Group> groups_;
+  std::vector<Sequence> sequences_;      // [rows]
+  std::vector<std::int32_t> free_rows_;  // reused last in, first out
   std::vector<BlockCopy> copies_;
   TokenCount max_sequence_tokens_;
   std::int32_t max_sequences_;
