@@ -22,8 +22,7 @@ std::vector<Integrals<double>> WindowsOf(const std::vector<double>& values) {
   return windows;
 }
 
-Interval IntervalOfMean(const std::vector<double>& values,
-                        std::uint64_t seed) {
+Interval IntervalOfMean(const std::vector<double>& values, std::uint64_t seed) {
   std::vector<double> means;
   for (const Integrals<double>& resample :
        ResampleMovingBlocks(WindowsOf(values), seed)) {
@@ -54,8 +53,8 @@ TEST(BootstrapTest, SaysNothingAboutFewerThanTwentyWindows) {
 
 TEST(BootstrapTest, DrawsAsManyWindowsAsThereAre) {
   for (std::size_t count : {20, 63, 64, 512}) {
-    for (const Integrals<double>& resample : ResampleMovingBlocks(
-             WindowsOf(std::vector<double>(count, 2.0)), 1)) {
+    for (const Integrals<double>& resample :
+         ResampleMovingBlocks(WindowsOf(std::vector<double>(count, 2.0)), 1)) {
       ASSERT_EQ(resample.weight, static_cast<double>(count));
       ASSERT_EQ(resample.running, 2.0 * static_cast<double>(count));
     }
@@ -73,13 +72,13 @@ TEST(BootstrapTest, TheSameSeedGivesTheSameInterval) {
   EXPECT_NE(first.lo, other.lo);
 }
 
-TEST(BootstrapTest, CoversTheTrueMeanOfIndependentValuesAboutAsOftenAsPromised) {
+TEST(BootstrapTest,
+     CoversTheTrueMeanOfIndependentValuesAboutAsOftenAsPromised) {
   std::mt19937_64 random(11);
   int covered = 0;
   constexpr int kTrials = 200;
   for (int trial = 0; trial < kTrials; ++trial) {
-    const Interval interval =
-        IntervalOfMean(NormalValues(200, random), 1);
+    const Interval interval = IntervalOfMean(NormalValues(200, random), 1);
     if (interval.lo <= 0 && 0 <= interval.hi) ++covered;
   }
   // 95 % in the limit; blocks of a twentieth of the data cost a few percent.
@@ -92,10 +91,10 @@ TEST(BootstrapTest, WidensWhereNeighboursDependOnEachOther) {
   std::vector<double> values = NormalValues(400, random);
   const Interval independent = IntervalOfMean(values, 1);
   // The same spread, but each value lasts for ten windows.
-  for (std::size_t i = 0; i < values.size(); ++i) values[i] = values[i / 10];
+  for (std::size_t i = 0; i < values.size(); ++i)
+    values[i] = values[i - i % 10];
   const Interval dependent = IntervalOfMean(values, 1);
-  EXPECT_GT(dependent.hi - dependent.lo,
-            2 * (independent.hi - independent.lo));
+  EXPECT_GT(dependent.hi - dependent.lo, 2 * (independent.hi - independent.lo));
 }
 
 TEST(Central95Test, CutsAFortiethOffEachSide) {

@@ -129,14 +129,14 @@ TEST(RunStatisticsTest, LeavesOutWarmUpAndDrain) {
   options.window = WindowKind::kBusy;
   options.num_requests = 5;
   RunStatistics statistics(options);
-  statistics.OnSample(Step(0, 1, 1, 2, 3));    // warm-up: none has finished
-  statistics.OnRequest(Finished());            // 1
-  statistics.OnSample(Step(1, 1, 10, 2, 2));   // 1 finished, 2 resident
-  statistics.OnRequest(Finished());            // 2
-  statistics.OnSample(Step(2, 1, 100, 2, 1));  // counts
-  statistics.OnRequest(Rejected());            // one will never be resident
-  statistics.OnSample(Step(3, 1, 1000, 1, 1)); // counts: one still waits
-  statistics.OnSample(Step(4, 1, 17, 2, 0));   // drain: all were admitted
+  statistics.OnSample(Step(0, 1, 1, 2, 3));     // warm-up: none has finished
+  statistics.OnRequest(Finished());             // 1
+  statistics.OnSample(Step(1, 1, 10, 2, 2));    // 1 finished, 2 resident
+  statistics.OnRequest(Finished());             // 2
+  statistics.OnSample(Step(2, 1, 100, 2, 1));   // counts
+  statistics.OnRequest(Rejected());             // one will never be resident
+  statistics.OnSample(Step(3, 1, 1000, 1, 1));  // counts: one still waits
+  statistics.OnSample(Step(4, 1, 17, 2, 0));    // drain: all were admitted
   EXPECT_EQ(Tokens(Total(statistics).selected), 1100);
   EXPECT_EQ(Tokens(Total(statistics).all), 1128);
 }
