@@ -37,6 +37,10 @@ struct TraceSummary {
   std::int64_t output_tokens = 0;  ///< sum over the requests kept
   /// Tokens per block id; 0 where the requests have no block ids.
   std::int32_t trace_block_tokens = 0;
+  /// Turns of a session without a recorded arrival, among those kept: taken to
+  /// arrive their delay after the previous turn arrives. Replay is open-loop:
+  /// it does not wait for that turn to finish.
+  std::int64_t open_loop_turns = 0;
 
   /// Mean arrivals per second, (kept - 1) / span; 0 without a span.
   [[nodiscard]] double rate() const {

@@ -17,8 +17,8 @@ struct WorkloadOptions {
   std::string trace;     ///< path of a trace file, in any known format
   std::string workload;  ///< name of a built-in workload
 
-  /// Requests to keep, from the first; 0: all of a trace, and the workload's
-  /// own number (`BuiltinWorkload::num_requests`).
+  /// Requests to keep of a trace, from its first, or to generate; 0: all, and
+  /// the workload's own number.
   std::int64_t requests = 0;
   /// Mean arrivals per second; 0: as recorded, or as published. A trace's gaps
   /// are scaled; where it has no arrivals, they are Poisson.
@@ -42,8 +42,8 @@ struct LoadedWorkload {
   TraceSummary summary;
 };
 
-/// Reads the trace or generates the workload. Errors: InvalidArgument, NotFound
-/// and so on with one line that names the option, or the file, line and column.
+/// Reads the trace or generates the workload; at least one request is left.
+/// Errors are one line that names the option, or the file, line and column.
 absl::StatusOr<LoadedWorkload> LoadWorkload(const WorkloadOptions& options);
 
 }  // namespace pagedkv::sim
