@@ -7,9 +7,9 @@
 namespace pagedkv::sim {
 namespace {
 
-/// Nothing is ever dropped in silence: each reason that applies has a line.
-void AppendDropWarnings(const Report& report,
-                        std::vector<std::string>& warnings) {
+/// What is not replayed as recorded: nothing is ever dropped in silence.
+void AppendWorkloadWarnings(const Report& report,
+                            std::vector<std::string>& warnings) {
   const TraceSummary& trace = report.inputs.trace;
   const std::string of_rows =
       Grouped(trace.rows) + " requests of " + trace.name;
@@ -29,13 +29,27 @@ void AppendDropWarnings(const Report& report,
   append(trace.dropped.malformed, "malformed (--skip-malformed)");
   append(trace.dropped.out_of_order,
          "arrived before the row above; --sort keeps them");
+  if (trace.open_loop_turns > 0) {
+    warnings.push_back(absl::StrFormat(
+        "%s of the requests of %s follow another by a delay: they do not wait "
+        "for it to finish",
+        Grouped(trace.open_loop_turns), trace.name));
+  }
+  const bool saturated = report.simulation.saturate ||
+                         report.simulation.clock == ClockKind::kIteration;
+  if (!saturated && trace.kept > 1 && trace.span_ns == 0) {
+    warnings.push_back(absl::StrFormat(
+        "all requests of %s arrive at once; --rate spreads them, --saturate "
+        "offers them as they are admitted",
+        trace.name));
+  }
 }
 
 }  // namespace
 
 std::vector<std::string> Report::Warnings() const {
   std::vector<std::string> warnings;
-  AppendDropWarnings(*this, warnings);
+  AppendWorkloadWarnings(*this, warnings);
   for (const PolicyResult& result : results) {
     const std::string id = result.policy.id();
     if (result.totals.rejected > 0) {
