@@ -89,8 +89,10 @@ struct SimulationTotals {
   std::int64_t end_ns = 0;
   std::int64_t finished = 0;
   std::int64_t rejected = 0;
-  std::int64_t capacity_slots = 0;  ///< in demand mode: the least that served
-  std::int64_t peak_slots = 0;      ///< highest allocated()
+  std::int64_t capacity_slots = 0;    ///< in demand mode: the least that served
+  std::int64_t peak_slots = 0;        ///< highest allocated()
+  std::int32_t peak_running = 0;      ///< most resident sequences
+  std::int64_t peak_step_tokens = 0;  ///< most tokens computed by a step
   std::int64_t preemptions = 0;
   std::int64_t recomputed_tokens = 0;
   std::int32_t max_preemptions_per_request = 0;
