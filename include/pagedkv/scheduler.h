@@ -60,8 +60,8 @@ struct ScheduledSequence {
     kNew,      ///< admitted for the first time
     kResumed,  ///< admitted again after a preemption, from position 0
   };
-  RequestId request;
-  SequenceId sequence;
+  RequestId request = {};
+  SequenceId sequence = {};
   std::int32_t num_computed = 0;
   std::int32_t num_tokens = 0;
   Kind kind = Kind::kRunning;
@@ -72,12 +72,12 @@ struct ScheduledSequence {
 /// Running work that lost its blocks in this step. It waits again, before all
 /// others, and recomputes its tokens when it is readmitted.
 struct Preemption {
-  RequestId request;
+  RequestId request = {};
   /// The request for which there were not enough blocks.
-  RequestId on_behalf_of;
-  BlockCount blocks_needed;  ///< by that request, at the time
-  BlockCount blocks_free;    ///< in the pool, before the preemption
-  TokenCount tokens_lost;    ///< computed before, to be computed again
+  RequestId on_behalf_of = {};
+  BlockCount blocks_needed = {};  ///< by that request, at the time
+  BlockCount blocks_free = {};    ///< in the pool, before the preemption
+  TokenCount tokens_lost = {};    ///< computed before, to be computed again
 };
 
 /// Why the first waiting request was not admitted in this step.
@@ -97,7 +97,7 @@ enum class AdmissionBlock : std::uint8_t {
 struct StepPlan {
   /// Running sequences first, in order of admission, then the admitted.
   std::span<const ScheduledSequence> scheduled;
-  TokenCount num_tokens;  ///< sum over `scheduled`
+  TokenCount num_tokens = {};  ///< sum over `scheduled`
   /// [groups][num_tokens]: where the step's tokens are written, sequence by
   /// sequence.
   std::span<const std::vector<std::int64_t>> slot_mapping;
@@ -117,9 +117,9 @@ enum class FinishReason : std::uint8_t {
 };
 
 struct FinishedRequest {
-  RequestId id;
+  RequestId id = {};
   FinishReason reason = FinishReason::kLength;
-  TokenCount num_output_tokens;
+  TokenCount num_output_tokens = {};
 };
 
 /// Continuous batching: decides which sequences run in each step and how many
