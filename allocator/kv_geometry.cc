@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstddef>
 #include <limits>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <utility>
@@ -84,13 +85,9 @@ Checked TensorBytes(const KvTensor& tensor, std::int64_t tokens,
   return bits.DividedUp(8);
 }
 
-bool StoresKv(KvLayerKind kind) {
-  return kind != KvLayerKind::kShared && kind != KvLayerKind::kStateless;
-}
-
 Checked LayerBytes(const KvLayer& layer, std::int64_t tokens,
                    BlockSize block_size) {
-  if (!StoresKv(layer.kind)) return 0;
+  if (!layer.stores_kv()) return 0;
   return TensorBytes(layer.key, tokens, block_size) +
          TensorBytes(layer.value, tokens, block_size);
 }
@@ -99,24 +96,14 @@ Checked LayerBytes(const KvLayer& layer, std::int64_t tokens,
 std::int64_t PeakBlocks(const KvLayer& layer, std::int64_t length,
                         std::int64_t block_size) {
   const std::int64_t all = CeilDivide(length, block_size);
+  if (!layer.has_window()) return all;
+  // A sliding window may begin in any slot of a block, a chunk only in
+  // multiples of what its size and the block's have in common; the worst is
+  // the last of these slots.
   const std::int64_t window = layer.window.value();
-  switch (layer.kind) {
-    case KvLayerKind::kSlidingWindow:
-      break;
-    case KvLayerKind::kChunked:
-      // Chunks of whole blocks begin where a block begins.
-      if (window % block_size == 0) return std::min(all, window / block_size);
-      break;
-    default:
-      return all;
-  }
-  // A window may begin in any slot of its first block.
-  return std::min(all, CeilDivide(window - 1, block_size) + 1);
-}
-
-bool HasWindow(const KvLayer& layer) {
-  return layer.kind == KvLayerKind::kSlidingWindow ||
-         layer.kind == KvLayerKind::kChunked;
+  const std::int64_t step =
+      layer.kind == KvLayerKind::kChunked ? std::gcd(window, block_size) : 1;
+  return std::min(all, CeilDivide(window - step, block_size) + 1);
 }
 
 absl::Status CheckTensor(const KvTensor& tensor, BlockSize block_size,
@@ -169,12 +156,12 @@ absl::Status CheckLayer(const std::vector<KvLayer>& layers, std::size_t index,
       return error("shares the KV of a layer that is not before it");
     }
     const auto source = static_cast<std::size_t>(layer.shared_with);
-    if (!StoresKv(layers[source].kind)) {
+    if (!layers[source].stores_kv()) {
       return error("shares the KV of a layer that stores none itself");
     }
     return absl::OkStatus();
   }
-  if (HasWindow(layer) && layer.window < TokenCount(1)) {
+  if (layer.has_window() && layer.window < TokenCount(1)) {
     return error("the window must be positive");
   }
   if (layer.latent && (layer.key.heads != 1 || layer.value.heads > 1)) {
@@ -355,7 +342,7 @@ absl::StatusOr<Bytes> KvGeometry::BytesAtLength(TokenCount length) const {
   Checked bytes = 0;
   for (const KvLayer& layer : layers_) {
     const TokenCount kept =
-        HasWindow(layer) ? std::min(length, layer.window) : length;
+        layer.has_window() ? std::min(length, layer.window) : length;
     bytes = bytes + LayerBytes(layer, kept.value(), block_size_);
   }
   return bytes.ToBytes("the bytes of a sequence");
@@ -391,7 +378,7 @@ absl::StatusOr<std::vector<KvGeometry>> KvGeometry::Shard(
                             (stage < num_layers % num_stages ? 1 : 0);
     std::vector<KvLayer> layers = StageLayers(layers_, begin, end);
     for (KvLayer& layer : layers) {
-      if (layer.latent || !StoresKv(layer.kind)) continue;
+      if (layer.latent || !layer.stores_kv()) continue;
       for (KvTensor* tensor : {&layer.key, &layer.value}) {
         if (absl::Status status = SplitHeads(tensor_parallel, *tensor);
             !status.ok()) {

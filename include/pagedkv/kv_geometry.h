@@ -95,6 +95,13 @@ struct KvLayer {
   /// Not used by kShared and kStateless. `value` may have no heads and no size.
   KvTensor key{};
   KvTensor value{};
+
+  [[nodiscard]] bool stores_kv() const {
+    return kind != KvLayerKind::kShared && kind != KvLayerKind::kStateless;
+  }
+  [[nodiscard]] bool has_window() const {
+    return kind == KvLayerKind::kSlidingWindow || kind == KvLayerKind::kChunked;
+  }
   friend bool operator==(const KvLayer&, const KvLayer&) = default;
 };
 

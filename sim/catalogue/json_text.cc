@@ -12,9 +12,12 @@ namespace {
 
 using nlohmann::json;
 
-/// Accepts everything, and keeps where the first syntax error is: without
-/// exceptions, `json::parse` does not tell.
-class ErrorLocator : public nlohmann::json_sax<json> {
+/// Deeper documents are attacks: copying a value uses the call stack.
+constexpr int kMaxDepth = 64;
+
+/// Accepts every document that is valid and not too deep, and keeps where the
+/// first mistake is: without exceptions, `json::parse` does not tell.
+class Validator : public nlohmann::json_sax<json> {
  public:
   bool null() override { return true; }
   bool boolean(bool) override { return true; }
@@ -23,35 +26,40 @@ class ErrorLocator : public nlohmann::json_sax<json> {
   bool number_float(number_float_t, const string_t&) override { return true; }
   bool string(string_t&) override { return true; }
   bool binary(binary_t&) override { return true; }
-  bool start_object(std::size_t) override { return true; }
   bool key(string_t&) override { return true; }
-  bool end_object() override { return true; }
-  bool start_array(std::size_t) override { return true; }
-  bool end_array() override { return true; }
+  bool start_object(std::size_t) override { return ++depth_ <= kMaxDepth; }
+  bool start_array(std::size_t) override { return ++depth_ <= kMaxDepth; }
+  bool end_object() override { return --depth_ >= 0; }
+  bool end_array() override { return --depth_ >= 0; }
   bool parse_error(std::size_t position, const std::string&,
                    const json::exception&) override {
     position_ = position;
     return false;
   }
 
+  [[nodiscard]] bool too_deep() const { return depth_ > kMaxDepth; }
   /// Bytes read up to and including the one that is wrong.
   [[nodiscard]] std::size_t position() const { return position_; }
 
  private:
+  int depth_ = 0;
   std::size_t position_ = 0;
 };
 
 }  // namespace
 
 absl::StatusOr<json> ParseJson(std::string_view text, std::string_view source) {
-  json document = json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (!document.is_discarded()) return document;
-  ErrorLocator locator;
-  json::sax_parse(text, &locator);
-  const std::string_view before = text.substr(
-      0,
-      std::min(text.size(), locator.position() -
-                                std::min<std::size_t>(locator.position(), 1)));
+  Validator validator;
+  if (json::sax_parse(text, &validator)) {
+    return json::parse(text, nullptr, /*allow_exceptions=*/false);
+  }
+  if (validator.too_deep()) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "%s: nested more than %d levels deep", source, kMaxDepth));
+  }
+  const std::size_t read = std::max<std::size_t>(validator.position(), 1);
+  const std::string_view before =
+      text.substr(0, std::min(text.size(), read - 1));
   const std::size_t line_begin = before.rfind('\n') + 1;
   return absl::InvalidArgumentError(
       absl::StrFormat("%s:%d:%d: this is not valid JSON", source,

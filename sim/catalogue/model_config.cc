@@ -15,9 +15,6 @@ namespace {
 
 using nlohmann::json;
 
-// Beyond any model there is; a larger figure is a mistake in the file.
-constexpr std::int64_t kMaxLayers = 1 << 14;
-constexpr std::int64_t kMaxSize = 1 << 24;
 constexpr std::int64_t kMaxTokens = std::int64_t{1} << 40;
 constexpr std::size_t kMaxFileBytes = std::size_t{1} << 24;
 
@@ -143,19 +140,20 @@ std::vector<LayerShape> ReadShapes(JsonObjectReader& config,
   }
   const auto all = static_cast<std::int64_t>(num_layers) + 1;
   if (config.Has("full_attention_interval")) {
-    return Interleave(num_layers, {KvLayerKind::kStateless},
-                      config.Integer({"full_attention_interval"}, kMaxLayers));
+    return Interleave(
+        num_layers, {KvLayerKind::kStateless},
+        config.Integer({"full_attention_interval"}, kMaxModelLayers));
   }
   if (config.Has("attention_chunk_size")) {
     return Interleave(
         num_layers, Chunked(config),
-        config.IntegerOr({"no_rope_layer_interval"}, kMaxLayers, all));
+        config.IntegerOr({"no_rope_layer_interval"}, kMaxModelLayers, all));
   }
   if (config.Has("sliding_window") &&
       config.FlagOr("use_sliding_window", true)) {
     std::vector<LayerShape> shapes = Interleave(
         num_layers, Sliding(config),
-        config.IntegerOr({"sliding_window_pattern"}, kMaxLayers, all));
+        config.IntegerOr({"sliding_window_pattern"}, kMaxModelLayers, all));
     // Qwen2: the first layers are full, the others slide.
     if (config.Has("use_sliding_window") && config.Has("max_window_layers")) {
       const json& full = *config.Find("max_window_layers");
@@ -180,7 +178,7 @@ std::int32_t ReadKvHeads(JsonObjectReader& config, std::int32_t query_heads) {
   const auto heads = static_cast<std::int32_t>(
       config.IntegerOr({"num_key_value_heads", "num_kv_heads", "n_head_kv",
                         "kv_n_heads", "multi_query_group_num"},
-                       kMaxSize, query_heads));
+                       kMaxModelSize, query_heads));
   if (query_heads % heads != 0) {
     config.Fail(absl::StrFormat(
         "'num_key_value_heads' (%d) must divide 'num_attention_heads' (%d)",
@@ -192,10 +190,10 @@ std::int32_t ReadKvHeads(JsonObjectReader& config, std::int32_t query_heads) {
 std::int32_t ReadHeadSize(JsonObjectReader& config, std::int32_t query_heads) {
   if (config.Has("head_dim") || config.Has("kv_channels")) {
     return static_cast<std::int32_t>(
-        config.Integer({"head_dim", "kv_channels"}, kMaxSize));
+        config.Integer({"head_dim", "kv_channels"}, kMaxModelSize));
   }
   const auto hidden = static_cast<std::int32_t>(config.Integer(
-      {"hidden_size", "n_embd", "n_embed", "d_model"}, kMaxSize));
+      {"hidden_size", "n_embd", "n_embed", "d_model"}, kMaxModelSize));
   if (hidden % query_heads != 0) {
     config.Fail(absl::StrFormat(
         "'hidden_size' (%d) is no multiple of 'num_attention_heads' (%d), and "
@@ -263,10 +261,11 @@ absl::StatusOr<ModelSpec> ModelFromConfig(const json& document,
   ModelSpec model;
   model.source = source;
   model.name = config.TextOr({"model_type"}, "unnamed");
-  const auto num_layers = static_cast<std::size_t>(config.Integer(
-      {"num_hidden_layers", "n_layer", "n_layers", "num_layers"}, kMaxLayers));
-  model.query_heads = static_cast<std::int32_t>(
-      config.Integer({"num_attention_heads", "n_head", "n_heads"}, kMaxSize));
+  const auto num_layers = static_cast<std::size_t>(
+      config.Integer({"num_hidden_layers", "n_layer", "n_layers", "num_layers"},
+                     kMaxModelLayers));
+  model.query_heads = static_cast<std::int32_t>(config.Integer(
+      {"num_attention_heads", "n_head", "n_heads"}, kMaxModelSize));
   model.max_seq_len =
       TokenCount(config.IntegerOr({"max_position_embeddings", "n_positions",
                                    "n_ctx", "max_seq_len", "seq_length"},
@@ -277,7 +276,7 @@ absl::StatusOr<ModelSpec> ModelFromConfig(const json& document,
   layer.key.heads = layer.value.heads = 1;
   layer.key.format = layer.value.format = KvFormat::For(ReadDtype(config));
   const auto size = [&config](std::string_view key) {
-    return static_cast<std::int32_t>(config.Integer({key}, kMaxSize));
+    return static_cast<std::int32_t>(config.Integer({key}, kMaxModelSize));
   };
   if (layer.latent) {
     layer.key.head_size = size("kv_lora_rank");
@@ -288,7 +287,7 @@ absl::StatusOr<ModelSpec> ModelFromConfig(const json& document,
     const std::int32_t kv_heads = ReadKvHeads(config, model.query_heads);
     model.key_head_size = ReadHeadSize(config, model.query_heads);
     model.value_head_size = static_cast<std::int32_t>(
-        config.IntegerOr({"v_head_dim"}, kMaxSize, model.key_head_size));
+        config.IntegerOr({"v_head_dim"}, kMaxModelSize, model.key_head_size));
     layer.key.heads = layer.value.heads = kv_heads;
     layer.key.head_size = model.key_head_size;
     layer.value.head_size = model.value_head_size;

@@ -16,6 +16,11 @@
 
 namespace pagedkv::sim {
 
+/// Beyond any model there is: a larger number of layers, or a larger number or
+/// size of heads, is a mistake in the input.
+inline constexpr std::int32_t kMaxModelLayers = 1 << 14;
+inline constexpr std::int32_t kMaxModelSize = 1 << 24;
+
 /// What the KV cache of a model depends on.
 struct ModelSpec {
   std::string name;

@@ -21,6 +21,10 @@ enum ExitCode : int {
   kExitInterrupted = 130,     ///< Ctrl-C, as shells report it
 };
 
+/// Checks that an option is a whole number from 1 to 2^63 - 1. (CLI11's own
+/// `PositiveNumber` goes through double, and says so at length.)
+[[nodiscard]] CLI::Validator PositiveInteger();
+
 /// Prints "pagedkv: <message>" as one line on stderr; returns kExitBadInput.
 int ReportBadInput(const absl::Status& status);
 

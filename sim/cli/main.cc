@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The command line program `pagedkv`: its subcommands and exit codes.
-#include <exception>
-#include <string>
-
 #include "absl/status/status.h"
+#include "sim/cli/calc_command.h"
 #include "sim/cli/command.h"
 #include "sim/cli/sim_command.h"
 
@@ -13,10 +11,12 @@ int main(int argc, char** argv) {
       "and what a workload wastes.",
       "pagedkv");
   app.set_version_flag("--version", "pagedkv " PAGEDKV_VERSION);
-  app.require_subcommand(1);
+  // One is required, but then an unknown one would go unnamed: see below.
+  app.require_subcommand(0, 1);
 
   int exit_code = pagedkv::sim::kExitOk;
   pagedkv::sim::AddSimCommand(app, exit_code);
+  pagedkv::sim::AddCalcCommand(app, exit_code);
 
   try {
     app.parse(argc, argv);
@@ -25,6 +25,10 @@ int main(int argc, char** argv) {
     if (error.get_exit_code() == 0) return app.exit(error);
     return pagedkv::sim::ReportBadInput(
         absl::InvalidArgumentError(error.what()));
+  }
+  if (app.get_subcommands().empty()) {
+    return pagedkv::sim::ReportBadInput(absl::InvalidArgumentError(
+        "a subcommand is required: pagedkv --help lists them"));
   }
   return exit_code;
 }

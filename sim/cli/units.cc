@@ -106,6 +106,10 @@ absl::StatusOr<std::int64_t> ParseQuantity(std::string_view text,
 
 double RoundToMicro(double value) { return std::round(value * 1e6) / 1e6; }
 
+std::string FormatDecimals(double value) {
+  return absl::StrFormat("%.*f", std::abs(value) < 0.01 ? 6 : 3, value);
+}
+
 }  // namespace
 
 absl::StatusOr<Bytes> ParseBytes(std::string_view text) {
@@ -128,9 +132,9 @@ double ToGib(Bytes bytes) {
   return RoundToMicro(static_cast<double>(bytes.value()) / 0x1p30);
 }
 
-std::string FormatBytes(Bytes bytes) {
-  return absl::StrFormat("%.2f GB (%.2f GiB)", ToGb(bytes), ToGib(bytes));
-}
+std::string FormatGb(Bytes bytes) { return FormatDecimals(ToGb(bytes)); }
+
+std::string FormatGib(Bytes bytes) { return FormatDecimals(ToGib(bytes)); }
 
 std::string FormatCount(std::int64_t count) {
   std::string text = absl::StrFormat("%d", count);

@@ -28,8 +28,9 @@ absl::StatusOr<std::int64_t> ParseDurationNs(std::string_view text);
 [[nodiscard]] double ToGb(Bytes bytes);
 [[nodiscard]] double ToGib(Bytes bytes);
 
-/// "42.95 GB (40.00 GiB)".
-[[nodiscard]] std::string FormatBytes(Bytes bytes);
+/// The same as text, without the unit: three decimals, or six below 0.01.
+[[nodiscard]] std::string FormatGb(Bytes bytes);
+[[nodiscard]] std::string FormatGib(Bytes bytes);
 
 /// "1,342,177,280".
 [[nodiscard]] std::string FormatCount(std::int64_t count);
