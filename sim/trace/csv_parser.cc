@@ -144,9 +144,10 @@ class CsvParser final : public RowParser {
 
 }  // namespace
 
-std::unique_ptr<RowParser> MakeCsvParser(std::string_view line) {
+std::unique_ptr<RowParser> MakeCsvParser(std::string_view line,
+                                         RowError& error) {
   std::vector<std::string_view> columns;
-  if (RowError error; !SplitCsv(line, columns, error)) return nullptr;
+  if (!SplitCsv(line, columns, error)) return nullptr;
   const auto find = [&columns](std::string_view name) {
     std::size_t index = 0;
     while (index < columns.size() && Trim(columns[index]) != name) ++index;
@@ -161,6 +162,7 @@ std::unique_ptr<RowParser> MakeCsvParser(std::string_view line) {
     return std::make_unique<CsvParser>(format, columns.size(), arrival, prompt,
                                        output);
   }
+  error = {.column = 1, .message = UnknownFormat("header " + Quote(line))};
   return nullptr;
 }
 

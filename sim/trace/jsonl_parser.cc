@@ -280,8 +280,7 @@ std::unique_ptr<RowParser> MakeJsonlParser(std::string_view line,
   for (const std::string& key : keys) {
     absl::StrAppend(&names, names.empty() ? "" : ",", key);
   }
-  error.column = 1;
-  error.message = absl::StrCat("unknown trace format: keys ", Quote(names));
+  error = {.column = 1, .message = UnknownFormat("keys " + Quote(names))};
   return nullptr;
 }
 

@@ -88,50 +88,45 @@ absl::StatusOr<bool> LineReader::Fill() {
   return size > 0;
 }
 
+std::size_t LineReader::FindLineEnd(std::size_t from) const {
+  const char* start = buffer_.data() + begin_;
+  const void* found = std::memchr(start + from, '\n', end_ - begin_ - from);
+  return found == nullptr ? std::string_view::npos
+                          : static_cast<std::size_t>(
+                                static_cast<const char*>(found) - start);
+}
+
 absl::StatusOr<bool> LineReader::Next(Line& line) {
-  line.too_long = false;
-  std::size_t searched = 0;
-  for (;;) {
-    const char* start = buffer_.data() + begin_;
-    const std::size_t size = end_ - begin_;
-    const void* found = std::memchr(start + searched, '\n', size - searched);
-    if (found != nullptr) {
-      line.text = std::string_view(
-          start,
-          static_cast<std::size_t>(static_cast<const char*>(found) - start));
-      begin_ += line.text.size() + 1;
-      break;
-    }
-    if (size > kMaxLineBytes) {
-      line = {.text = {}, .too_long = true};
-      ++line_number_;
-      if (absl::Status skipped = SkipLine(); !skipped.ok()) return skipped;
-      return true;
-    }
-    searched = size;
+  std::size_t size = FindLineEnd(0);
+  while (size == std::string_view::npos && end_ - begin_ <= kMaxLineBytes) {
+    const std::size_t searched = end_ - begin_;
     absl::StatusOr<bool> more = Fill();
     if (!more.ok()) return more.status();
-    if (*more) continue;
-    line.text = std::string_view(buffer_.data() + begin_, end_ - begin_);
-    begin_ = end_;
-    if (line.text.empty()) return false;
-    break;
+    size = *more ? FindLineEnd(searched) : searched;
+    if (!*more && size == 0) return false;
+    if (!*more) break;
   }
   ++line_number_;
-  if (!line.text.empty() && line.text.back() == '\r') {
-    line.text.remove_suffix(1);
+  line = {.text = {}, .too_long = size > kMaxLineBytes};
+  if (size == std::string_view::npos) {
+    if (absl::Status skipped = SkipLine(); !skipped.ok()) return skipped;
+    return true;
   }
+  if (!line.too_long) {
+    line.text = std::string_view(buffer_.data() + begin_, size);
+    if (!line.text.empty() && line.text.back() == '\r') {
+      line.text.remove_suffix(1);
+    }
+  }
+  begin_ = std::min(begin_ + size + 1, end_);
   return true;
 }
 
 absl::Status LineReader::SkipLine() {
   for (;;) {
-    const void* found =
-        std::memchr(buffer_.data() + begin_, '\n', end_ - begin_);
-    if (found != nullptr) {
-      begin_ = static_cast<std::size_t>(static_cast<const char*>(found) -
-                                        buffer_.data()) +
-               1;
+    const std::size_t size = FindLineEnd(0);
+    if (size != std::string_view::npos) {
+      begin_ += size + 1;
       return absl::OkStatus();
     }
     begin_ = end_;

@@ -51,6 +51,8 @@ class LineReader {
   LineReader(std::string path, int file);
   /// Appends a piece of the file to the buffer; false at the end of the file.
   absl::StatusOr<bool> Fill();
+  /// Offset of the first line end at or after `from`, both from `begin_`.
+  [[nodiscard]] std::size_t FindLineEnd(std::size_t from) const;
   /// Passes over the rest of a line that is too long.
   absl::Status SkipLine();
   absl::Status CheckIsText();

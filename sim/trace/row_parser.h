@@ -43,15 +43,17 @@ class RowParser {
                                    RowError& error) = 0;
 };
 
-/// The parser of the format whose header `line` is, or null if none has it.
-std::unique_ptr<RowParser> MakeCsvParser(std::string_view line);
-/// The parser of the format whose first row `line` is, or null if it is no JSON
-/// object or has no format's keys: `error` says which.
+/// The parser of the format whose header `line` is, or null, with `error`.
+std::unique_ptr<RowParser> MakeCsvParser(std::string_view line,
+                                         RowError& error);
+/// The parser of the format whose first row `line` is, or null, with `error`.
 std::unique_ptr<RowParser> MakeJsonlParser(std::string_view line,
                                            RowError& error);
 /// The formats with the columns or keys that mark them, for messages.
 std::string DescribeCsvFormats();
 std::string DescribeJsonlFormats();
+/// Says that `seen`, a header or keys, belongs to none of them.
+std::string UnknownFormat(std::string_view seen);
 
 }  // namespace pagedkv::sim
 

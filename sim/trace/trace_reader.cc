@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "sim/trace/number.h"
 
 namespace pagedkv::sim {
 
@@ -63,16 +62,9 @@ absl::Status TraceReader::Detect() {
         "one object with token counts per line instead";
     return ErrorAt(error);
   } else {
-    parser_ = MakeCsvParser(line.text);
-    error.message =
-        absl::StrCat("unknown trace format: header ", Quote(line.text));
+    parser_ = MakeCsvParser(line.text, error);
   }
-  if (parser_ == nullptr) {
-    absl::StrAppend(&error.message, "; known are the CSV headers ",
-                    DescribeCsvFormats(), " and the JSON keys ",
-                    DescribeJsonlFormats());
-    return ErrorAt(error);
-  }
+  if (parser_ == nullptr) return ErrorAt(error);
   summary_.format = parser_->format();
   if (parser_->block_tokens() > 0) {
     summary_.trace_block_tokens = options_.block_tokens > 0

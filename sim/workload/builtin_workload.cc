@@ -119,7 +119,8 @@ class PrefixGenerator {
       const TraceRequest& earlier =
           Earlier(requests.first(requests.size() - 1),
                   static_cast<std::size_t>(distance), wanted);
-      const std::size_t shared = std::min(wanted, FullBlocks(earlier));
+      const std::size_t shared =
+          std::min({wanted, FullBlocks(earlier), FullBlocks(request)});
       std::copy_n(earlier.block_ids.begin(), shared,
                   std::back_inserter(request.block_ids));
     } else {
@@ -135,7 +136,7 @@ class PrefixGenerator {
     return static_cast<std::size_t>(blocks.value());
   }
 
-  /// Those that another prompt can share: all but a partial last one.
+  /// Those that prompts can share: all but a partial last one.
   [[nodiscard]] std::size_t FullBlocks(const TraceRequest& request) const {
     return ToSize(reuse_.block.FullBlocks(TokenCount(request.prompt_tokens)));
   }

@@ -14,8 +14,8 @@ namespace pagedkv::sim {
 
 /// Which requests to replay. Exactly one of `trace` and `workload` is given.
 struct WorkloadOptions {
-  std::string trace;     ///< path of a trace file, in any known format
-  std::string workload;  ///< name of a built-in workload
+  std::string trace = "";     ///< path of a trace file, in any known format
+  std::string workload = "";  ///< name of a built-in workload
 
   /// Requests to keep of a trace, from its first, or to generate; 0: all, and
   /// the workload's own number.
