@@ -82,7 +82,6 @@ void AddWorkloadOptions(CLI::App& sim, SimOptions& options) {
       ->group(group);
   sim.add_option("--seed", options.seed,
                  "Of all that is drawn: workloads, intervals")
-      ->check(CLI::NonNegativeNumber)  // else CLI11 takes -1 for 2^64 - 1
       ->capture_default_str()
       ->group(group);
   sim.add_flag("--skip-malformed", options.skip_malformed,

@@ -298,6 +298,15 @@ const Mistake kMistakes[] = {
        o.step_time = "20";
      },
      "--step-time: '20'"},
+    {"StepTimeOfAYear",
+     [](SimOptions& o) {
+       o.clock = "fixed";
+       o.step_time = "9000h";
+     },
+     "--step-time must be from 1ns to 1min"},
+    {"LengthBeyondReason", [](SimOptions& o) { o.max_seq_len = 1LL << 62; },
+     "--max-seq-len must be from 1 to 1,073,741,824"},
+    {"SeedBelowZero", [](SimOptions& o) { o.seed = -1; }, "--seed"},
     {"StepTimeOfZero",
      [](SimOptions& o) {
        o.clock = "fixed";
