@@ -61,6 +61,42 @@ absl::Status AtMostOne(std::initializer_list<Given> options) {
                                names[0], names[1]));
 }
 
+/// Limits of counts from the command line: far beyond any sensible one, and
+/// small enough that sums and products of a few stay within 63 bits.
+constexpr std::int64_t kMaxCount = std::int64_t{1} << 40;
+
+/// With it, 10^8 steps stay within 63 bits of nanoseconds.
+constexpr std::int64_t kMaxStepNs = 60'000'000'000;
+
+absl::Status CheckRange(std::string_view option, std::int64_t value,
+                        std::int64_t least, std::int64_t most) {
+  if (value >= least && value <= most) return absl::OkStatus();
+  return Error(absl::StrFormat("%s must be from %d to %s", option, least,
+                               FormatCount(most)));
+}
+
+absl::Status CheckCounts(const SimOptions& options) {
+  const struct {
+    std::string_view option;
+    std::optional<std::int64_t> value;
+    std::int64_t most;
+  } counts[] = {
+      {"--requests", options.requests, kMaxCount},
+      {"--kv-bytes-per-token", options.kv_bytes_per_token, kMaxCount},
+      {"--max-seq-len", options.max_seq_len, kMaxSequenceTokens.value()},
+      {"--num-blocks", options.num_blocks, kMaxCount},
+      {"--block-size", options.block_size, kMaxSequenceTokens.value()},
+      {"--max-num-seqs", options.max_num_seqs, kMaxCount},
+      {"--max-num-batched-tokens", options.max_num_batched_tokens, kMaxCount},
+  };
+  for (const auto& [option, value, most] : counts) {
+    if (!value) continue;
+    absl::Status status = CheckRange(option, *value, 1, most);
+    if (!status.ok()) return status;
+  }
+  return CheckRange("--seed", options.seed, 0, kMaxCount);
+}
+
 absl::StatusOr<std::vector<Policy>> ParsePolicies(const std::string& list) {
   std::vector<Policy> policies;
   for (const auto piece : absl::StrSplit(list, ',')) {
@@ -88,9 +124,6 @@ absl::StatusOr<WorkloadOptions> PlanWorkload(const SimOptions& options) {
                                   "is for a --trace");
     if (!refused.ok()) return refused;
   }
-  if (options.requests && *options.requests < 1) {
-    return Error("--requests must be at least 1");
-  }
   if (options.rate && !(std::isfinite(*options.rate) && *options.rate > 0)) {
     return Error("--rate must be a positive number of requests per second");
   }
@@ -99,7 +132,7 @@ absl::StatusOr<WorkloadOptions> PlanWorkload(const SimOptions& options) {
   workload.workload = options.workload.value_or("");
   workload.requests = options.requests.value_or(0);
   workload.rate = options.rate.value_or(0);
-  workload.seed = options.seed;
+  workload.seed = static_cast<std::uint64_t>(options.seed);
   workload.skip_malformed = options.skip_malformed;
   workload.strict = options.strict;
   workload.sort = options.sort;
@@ -126,7 +159,9 @@ absl::StatusOr<SimulationOptions> PlanSimulation(
     const absl::StatusOr<std::int64_t> step_ns =
         ParseDurationNs(*options.step_time);
     if (!step_ns.ok()) return InOption("--step-time", step_ns.status());
-    if (*step_ns < 1) return Error("--step-time must be at least 1ns");
+    if (*step_ns < 1 || *step_ns > kMaxStepNs) {
+      return Error("--step-time must be from 1ns to 1min");
+    }
     simulation.step_ns = *step_ns;
   } else if (options.clock == "model") {
     return Error("--clock model is not available yet: use iteration or fixed");
@@ -157,15 +192,9 @@ absl::StatusOr<SimulationOptions> PlanSimulation(
     if (!refused.ok()) return refused;
   }
   if (options.max_num_seqs) {
-    if (*options.max_num_seqs < 1) {
-      return Error("--max-num-seqs must be at least 1");
-    }
     simulation.max_num_seqs = *options.max_num_seqs;
   }
   if (options.max_num_batched_tokens) {
-    if (*options.max_num_batched_tokens < 1) {
-      return Error("--max-num-batched-tokens must be at least 1");
-    }
     simulation.max_num_batched_tokens =
         TokenCount(*options.max_num_batched_tokens);
   }
@@ -249,9 +278,6 @@ absl::StatusOr<ModelPlan> PlanModel(const SimOptions& options,
   ModelPlan plan;
   plan.report.name = "unspecified";
   if (options.kv_bytes_per_token) {
-    if (*options.kv_bytes_per_token < 1) {
-      return Error("--kv-bytes-per-token must be at least 1");
-    }
     plan.report.name = "custom";
     plan.report.kv_bytes_per_token = Bytes(*options.kv_bytes_per_token);
   }
@@ -290,9 +316,6 @@ absl::StatusOr<ModelPlan> PlanModel(const SimOptions& options,
     plan.weights = spec.weights;
   }
   if (options.max_seq_len) {
-    if (*options.max_seq_len < 1) {
-      return Error("--max-seq-len must be at least 1");
-    }
     plan.report.max_sequence_tokens = TokenCount(*options.max_seq_len);
     plan.report.max_is_models_own = false;
   }
@@ -400,14 +423,13 @@ absl::StatusOr<ReportPool> PlanPool(const SimOptions& options,
   if (options.num_blocks) {
     std::int64_t slots = 0;
     std::int64_t bytes = 0;
-    if (*options.num_blocks < 1 ||
-        __builtin_mul_overflow(*options.num_blocks, block_size.value(),
+    if (__builtin_mul_overflow(*options.num_blocks, block_size.value(),
                                &slots) ||
         __builtin_mul_overflow(slots, token_bytes.value_or(Bytes(1)).value(),
                                &bytes)) {
-      return Error(absl::StrFormat(
-          "--num-blocks %d: must be at least 1, and its bytes fit 63 bits",
-          *options.num_blocks));
+      return Error(
+          absl::StrFormat("--num-blocks %d: their bytes do not fit 63 bits",
+                          *options.num_blocks));
     }
     pool.slots = TokenCount(slots);
     if (token_bytes) pool.bytes = Bytes(bytes);
@@ -451,9 +473,6 @@ absl::StatusOr<ReportPool> PlanPool(const SimOptions& options,
 absl::StatusOr<BlockSize> PoolBlockSize(const SimOptions& options,
                                         const std::vector<Policy>& policies) {
   if (options.block_size) {
-    if (*options.block_size < 1) {
-      return Error("--block-size must be at least 1");
-    }
     return BlockSize(*options.block_size);
   }
   for (const Policy& policy : policies) {
@@ -465,6 +484,7 @@ absl::StatusOr<BlockSize> PoolBlockSize(const SimOptions& options,
 }  // namespace
 
 absl::StatusOr<SimPlan> MakeSimPlan(const SimOptions& options) {
+  if (absl::Status status = CheckCounts(options); !status.ok()) return status;
   SimPlan plan;
   absl::StatusOr<std::vector<Policy>> policies =
       ParsePolicies(options.policies);

@@ -24,7 +24,7 @@ struct SimOptions {
   std::optional<std::string> workload;
   std::optional<std::int64_t> requests;
   std::optional<double> rate;
-  std::uint64_t seed = 0;
+  std::int64_t seed = 0;
   bool skip_malformed = false;
   bool strict = false;
   bool sort = false;

@@ -23,9 +23,6 @@
 namespace pagedkv::sim {
 namespace {
 
-// Lengths are 32 bits, and chunks of a buddy allocator up to twice as long.
-constexpr std::int64_t kMaxSequenceTokens = std::int64_t{1} << 30;
-
 absl::Status CheckOptions(const SimulationOptions& options) {
   const bool saturated =
       options.saturate || options.clock == ClockKind::kIteration;
@@ -39,11 +36,11 @@ absl::Status CheckOptions(const SimulationOptions& options) {
         absl::StrFormat("capacity is %d tokens; it must be at least 1",
                         options.capacity.value()));
   }
-  const std::int64_t length = options.max_sequence_tokens.value();
-  if (length < 1 || length > kMaxSequenceTokens) {
+  const TokenCount length = options.max_sequence_tokens;
+  if (length < TokenCount(1) || length > kMaxSequenceTokens) {
     return absl::InvalidArgumentError(
         absl::StrFormat("max_sequence_tokens is %d; it must be from 1 to %d",
-                        length, kMaxSequenceTokens));
+                        length.value(), kMaxSequenceTokens.value()));
   }
   if (options.step_ns < 1) {
     return absl::InvalidArgumentError(absl::StrFormat(

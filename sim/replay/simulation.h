@@ -19,6 +19,9 @@ enum class ClockKind {
   kFixed,      ///< every step takes `step_ns`; arrivals at their own times
 };
 
+/// Lengths are 32 bits, and chunks of a buddy allocator up to twice as long.
+inline constexpr TokenCount kMaxSequenceTokens{std::int64_t{1} << 30};
+
 struct SimulationOptions {
   /// Slots of the pool; the null block of a paged policy comes out of it.
   TokenCount capacity{0};

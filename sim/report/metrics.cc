@@ -131,8 +131,8 @@ Metrics ComputeMetrics(const RunStatistics& statistics, const Policy& policy,
   const ExactIntegrals& exact = fall_back ? all : selected;
 
   Metrics metrics;
-  metrics.fell_back =
-      fall_back && statistics.options().window != WindowKind::kAll;
+  metrics.fell_back = fall_back && all.weight > 0 &&
+                      statistics.options().window != WindowKind::kAll;
   metrics.window = fall_back ? WindowKind::kAll : statistics.options().window;
 
   std::vector<Sums> windows;

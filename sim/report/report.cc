@@ -2,6 +2,7 @@
 #include "sim/report/report.h"
 
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "sim/report/decimal.h"
 
 namespace pagedkv::sim {
@@ -50,6 +51,7 @@ void AppendWorkloadWarnings(const Report& report,
 std::vector<std::string> Report::Warnings() const {
   std::vector<std::string> warnings;
   AppendWorkloadWarnings(*this, warnings);
+  std::vector<std::string> fell_back;
   for (const PolicyResult& result : results) {
     const std::string id = result.policy.id();
     if (result.totals.rejected > 0) {
@@ -64,12 +66,13 @@ std::vector<std::string> Report::Warnings() const {
           id, Grouped(result.totals.livelocked_requests),
           kLivelockPreemptions));
     }
-    if (result.metrics.fell_back) {
-      warnings.push_back(absl::StrFormat(
-          "%s: nothing is left of window %s without warm-up and drain: the "
-          "figures are of the whole run",
-          id, WindowName(window)));
-    }
+    if (result.metrics.fell_back) fell_back.push_back(id);
+  }
+  if (!fell_back.empty()) {
+    warnings.push_back(absl::StrFormat(
+        "%s: nothing is left of window %s without warm-up and drain: the "
+        "figures are of the whole run",
+        absl::StrJoin(fell_back, ", "), WindowName(window)));
   }
   return warnings;
 }

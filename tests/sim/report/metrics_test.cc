@@ -105,6 +105,7 @@ TEST(MetricsTest, ARunWithoutSamplesHasNoMeans) {
       ComputeMetrics(ExampleRun(0), kPaged, ClockKind::kFixed, 1);
   EXPECT_FALSE(metrics.token_pct.has_value());
   EXPECT_FALSE(metrics.batch_mean.has_value());
+  EXPECT_FALSE(metrics.fell_back);
   EXPECT_EQ(metrics.num_windows, 0u);
 }
 

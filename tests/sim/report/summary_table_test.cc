@@ -97,6 +97,7 @@ TEST(ReportTest, WarnsOfEverythingThatWasLeftOut) {
   report.model.max_is_models_own = false;
   report.results[0].totals.rejected = 4;
   report.results[1].totals.livelocked_requests = 2;
+  report.results[1].metrics.fell_back = true;
   report.results[2].metrics.fell_back = true;
   EXPECT_THAT(
       report.Warnings(),
@@ -108,7 +109,8 @@ TEST(ReportTest, WarnsOfEverythingThatWasLeftOut) {
           "pool",
           "paged-16: 2 requests were preempted more than 3 times in a row "
           "without progress",
-          "concat: nothing is left of window saturated without warm-up and "
+          "paged-16, concat: nothing is left of window saturated without "
+          "warm-up and "
           "drain: the figures are of the whole run"));
 }
 
