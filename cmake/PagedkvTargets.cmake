@@ -17,7 +17,7 @@ endfunction()
 function(pagedkv_library)
   cmake_parse_arguments(arg "" "NAME" "PUBLIC_HEADERS;SOURCES;DEPS;PRIVATE_DEPS" ${ARGN})
   set(target pagedkv_${arg_NAME})
-  add_library(${target} ${arg_SOURCES})
+  add_library(${target} STATIC ${arg_SOURCES})
   add_library(pagedkv::${arg_NAME} ALIAS ${target})
   set_target_properties(${target} PROPERTIES EXPORT_NAME ${arg_NAME})
   _pagedkv_common(${target})
@@ -30,13 +30,25 @@ function(pagedkv_library)
 endfunction()
 
 # pagedkv_test(NAME <name> SOURCES <file>... DEPS <target>... [LABELS <label>...])
+# Every test has its module's name as a label (`ctest -L scheduler`). LABELS adds
+# to it: `thread` for what the thread sanitizer is to run, `gpu` for what needs a
+# device.
 function(pagedkv_test)
   cmake_parse_arguments(arg "" "NAME" "SOURCES;DEPS;LABELS" ${ARGN})
   add_executable(${arg_NAME} ${arg_SOURCES})
   _pagedkv_common(${arg_NAME})
+  target_compile_definitions(${arg_NAME} PRIVATE
+    PAGEDKV_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   target_link_libraries(${arg_NAME} PRIVATE ${arg_DEPS} GTest::gmock GTest::gtest_main)
-  gtest_discover_tests(${arg_NAME} PROPERTIES LABELS "${arg_LABELS}"
-    DISCOVERY_TIMEOUT 60)
+  if("thread" IN_LIST arg_LABELS)
+    add_dependencies(thread_tests ${arg_NAME})
+  endif()
+  file(RELATIVE_PATH module ${PROJECT_SOURCE_DIR}/tests ${CMAKE_CURRENT_SOURCE_DIR})
+  string(REGEX REPLACE "/.*" "" module ${module})
+  # The script that is run later takes a list apart: it needs this many quotes.
+  string(REPLACE ";" "\\;" labels "${module};${arg_LABELS}")
+  gtest_discover_tests(${arg_NAME} DISCOVERY_TIMEOUT 60
+    PROPERTIES LABELS "${labels}" TIMEOUT 600)
 endfunction()
 
 # pagedkv_benchmark(NAME <name> SOURCES <file>... DEPS <target>...)
@@ -48,9 +60,12 @@ function(pagedkv_benchmark)
 endfunction()
 
 # pagedkv_executable(NAME <name> SOURCES <file>... DEPS <target>...)
+# In bin/ of the build folder.
 function(pagedkv_executable)
   cmake_parse_arguments(arg "" "NAME" "SOURCES;DEPS" ${ARGN})
   add_executable(${arg_NAME} ${arg_SOURCES})
   _pagedkv_common(${arg_NAME})
+  set_target_properties(${arg_NAME} PROPERTIES
+    RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin)
   target_link_libraries(${arg_NAME} PRIVATE ${arg_DEPS})
 endfunction()
