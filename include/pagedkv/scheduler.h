@@ -47,7 +47,7 @@ struct Request {
   TokenCount min_output_tokens{0};
   /// The request ends with the first of these that is sampled. The scheduler
   /// must then be given the sampled tokens.
-  std::vector<TokenId> stop_tokens;
+  std::vector<TokenId> stop_tokens = {};
   std::int32_t priority = 0;  ///< smaller runs first; kPriority only
   std::int64_t arrival = 0;   ///< any clock of the client; kPriority only
 };
