@@ -29,26 +29,25 @@ function(pagedkv_library)
   target_link_libraries(${target} PUBLIC ${arg_DEPS} PRIVATE ${arg_PRIVATE_DEPS})
 endfunction()
 
-# pagedkv_test(NAME <name> SOURCES <file>... DEPS <target>... [LABELS <label>...])
-# Every test has its module's name as a label (`ctest -L scheduler`). LABELS adds
-# to it: `thread` for what the thread sanitizer is to run, `gpu` for what needs a
-# device.
+# pagedkv_test(NAME <name> SOURCES <file>... DEPS <target>... [LABEL <label>])
+# LABEL is `thread` for what the thread sanitizer is to run, `gpu` for what needs
+# a device. The module is a label as well: `ctest -L scheduler`.
 function(pagedkv_test)
-  cmake_parse_arguments(arg "" "NAME" "SOURCES;DEPS;LABELS" ${ARGN})
+  cmake_parse_arguments(arg "" "NAME;LABEL" "SOURCES;DEPS" ${ARGN})
   add_executable(${arg_NAME} ${arg_SOURCES})
   _pagedkv_common(${arg_NAME})
   target_compile_definitions(${arg_NAME} PRIVATE
     PAGEDKV_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   target_link_libraries(${arg_NAME} PRIVATE ${arg_DEPS} GTest::gmock GTest::gtest_main)
-  if("thread" IN_LIST arg_LABELS)
+  set(properties TIMEOUT 600)
+  if(arg_LABEL)
+    list(APPEND properties LABELS ${arg_LABEL})
+  endif()
+  if(arg_LABEL STREQUAL "thread")
     add_dependencies(thread_tests ${arg_NAME})
   endif()
-  file(RELATIVE_PATH module ${PROJECT_SOURCE_DIR}/tests ${CMAKE_CURRENT_SOURCE_DIR})
-  string(REGEX REPLACE "/.*" "" module ${module})
-  # The script that is run later takes a list apart: it needs this many quotes.
-  string(REPLACE ";" "\\;" labels "${module};${arg_LABELS}")
   gtest_discover_tests(${arg_NAME} DISCOVERY_TIMEOUT 60
-    PROPERTIES LABELS "${labels}" TIMEOUT 600)
+    PROPERTIES ${properties})
 endfunction()
 
 # pagedkv_benchmark(NAME <name> SOURCES <file>... DEPS <target>...)
