@@ -59,16 +59,17 @@ double BlockPool::usage() const {
 bool BlockPool::TryAllocate(std::span<BlockId> out,
                             std::vector<BlockId>* evicted) {
   if (static_cast<std::int64_t>(out.size()) > num_free_) return false;
-  free_->PopFront(out);
   num_free_ -= static_cast<std::int64_t>(out.size());
-  for (BlockId block : out) {
+  BlockId* next = out.data();
+  free_->PopFront(out.size(), [&](BlockId block) {
+    *next++ = block;
     BlockState& state = states_[Index(block)];
     state.ref_count = 1;
     if (state.cached != 0) {
       state.cached = 0;
       if (evicted != nullptr) evicted->push_back(block);
     }
-  }
+  });
   return true;
 }
 
@@ -93,44 +94,45 @@ absl::Status BlockPool::Share(std::span<const BlockId> blocks) {
 }
 
 // `block_at(i)` is the i-th block to release and `may_release(i)` whether the
-// caller may. Counts go down first, where a mistake shows and can be undone;
-// only then does anything become free.
+// caller still holds it. Counts go down first, where a mistake shows and can be
+// undone; only then does anything become free.
 template <typename BlockAt, typename MayRelease>
 absl::Status BlockPool::ReleaseEach(std::size_t count, BlockAt block_at,
                                     MayRelease may_release) {
-  freed_.clear();
+  if (freed_.size() < count) freed_.resize(count);
+  std::size_t num_freed = 0;
   for (std::size_t i = 0; i < count; ++i) {
     const BlockId block = block_at(i);
     if (block == kNullBlock) continue;
-    if (Contains(block) && may_release(i)) {
-      BlockState& state = states_[Index(block)];
-      if (state.ref_count > 0) {
-        if (--state.ref_count == 0) freed_.push_back(block);
-        continue;
+    if (!Contains(block) || !may_release(i) ||
+        states_[Index(block)].ref_count == 0) {
+      while (i-- > 0) {
+        if (block_at(i) != kNullBlock) ++states_[Index(block_at(i))].ref_count;
       }
+      return ReleaseRefused(block);
     }
-    while (i-- > 0) {
-      if (block_at(i) != kNullBlock) ++states_[Index(block_at(i))].ref_count;
-    }
-    if (!Contains(block)) return OutsideOfPool(block, num_blocks());
-    return absl::FailedPreconditionError(absl::StrFormat(
-        "block %d is released by someone who no longer holds it: it has %d "
-        "references and was freed %d times",
-        block.value(), states_[Index(block)].ref_count,
-        std::uint32_t{states_[Index(block)].generation}));
+    if (--states_[Index(block)].ref_count == 0) freed_[num_freed++] = block;
   }
-  num_free_ += static_cast<std::int64_t>(freed_.size());
-  for (BlockId block : freed_) {
-    BlockState& state = states_[Index(block)];
+  num_free_ += static_cast<std::int64_t>(num_freed);
+  for (std::size_t i = 0; i < num_freed; ++i) {
+    BlockState& state = states_[Index(freed_[i])];
     ++state.generation;
-    if (!prefix_caching_ || state.cached != 0) free_->PushBack(block);
+    if (!prefix_caching_ || state.cached != 0) free_->PushBack(freed_[i]);
   }
   if (prefix_caching_) {
-    for (auto block = freed_.rbegin(); block != freed_.rend(); ++block) {
-      if (!is_cached(*block)) free_->PushFront(*block);
+    for (std::size_t i = num_freed; i-- > 0;) {
+      if (!is_cached(freed_[i])) free_->PushFront(freed_[i]);
     }
   }
   return absl::OkStatus();
+}
+
+absl::Status BlockPool::ReleaseRefused(BlockId block) const {
+  if (!Contains(block)) return OutsideOfPool(block, num_blocks());
+  return absl::FailedPreconditionError(absl::StrFormat(
+      "block %d is released by someone who no longer holds it: it has %d "
+      "references and was freed %d times",
+      block.value(), ref_count(block), handle(block).generation));
 }
 
 absl::Status BlockPool::Release(std::span<const BlockId> blocks) {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "allocator/free_block_queue.h"
 
-#include <algorithm>
 #include <bit>
 
 #include "absl/strings/str_format.h"
@@ -30,28 +29,6 @@ FreeBlockQueue::FreeBlockQueue(std::int64_t num_blocks, bool removable)
   for (std::int64_t id = 1; id < num_blocks; ++id) {
     PushBack(BlockId(static_cast<std::int32_t>(id)));
   }
-}
-
-void FreeBlockQueue::PopFront(std::span<BlockId> out) {
-  PAGEDKV_CHECK(out.size() <= size_);
-  if (tail_ - head_ == size_) {  // no holes
-    const std::uint64_t begin = head_ & mask_;
-    const std::size_t until_wrap =
-        std::min<std::size_t>(out.size(), ring_.size() - begin);
-    const auto from = ring_.begin() + static_cast<std::ptrdiff_t>(begin);
-    std::copy_n(from, until_wrap, out.begin());
-    std::copy_n(ring_.begin(), out.size() - until_wrap,
-                out.begin() + static_cast<std::ptrdiff_t>(until_wrap));
-    head_ += out.size();
-  } else {
-    for (BlockId& block : out) {
-      while (At(head_) == kHole) ++head_;
-      block = At(head_++);
-    }
-  }
-  size_ -= out.size();
-  if (size_ == 0) tail_ = head_;
-  if (gap_begin_ < head_) gap_begin_ = gap_end_ = head_;
 }
 
 void FreeBlockQueue::Remove(BlockId block) {

@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
 #include <vector>
 
 #include "pagedkv/types.h"
@@ -34,8 +33,18 @@ class FreeBlockQueue {
 
   [[nodiscard]] std::size_t size() const { return size_; }
 
-  /// REQUIRES: out.size() <= size().
-  void PopFront(std::span<BlockId> out);
+  /// Takes `count` blocks and passes each to `visit`, which must not use the
+  /// queue. REQUIRES: count <= size().
+  template <typename Visit>
+  void PopFront(std::size_t count, Visit visit) {
+    for (std::size_t i = 0; i < count; ++i) {
+      while (At(head_) == kHole) ++head_;
+      visit(At(head_++));
+    }
+    size_ -= count;
+    if (size_ == 0) tail_ = head_;
+    if (gap_begin_ < head_ || size_ == 0) gap_begin_ = gap_end_ = head_;
+  }
   /// REQUIRES: `block` is not in the queue, as for `PushFront`.
   void PushBack(BlockId block) {
     Compact();

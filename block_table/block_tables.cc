@@ -38,7 +38,7 @@ std::span<BlockId> BlockTables::Extend(std::int32_t row, std::int32_t count) {
   const std::span<BlockId> added(
       entries_.data() + Offset(row) + static_cast<std::size_t>(length),
       static_cast<std::size_t>(count));
-  MarkDirty(row, length, length + count);
+  if (count > 0) MarkDirty(row, length, length + count);
   length += count;
   return added;
 }

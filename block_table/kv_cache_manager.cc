@@ -107,6 +107,7 @@ absl::StatusOr<bool> KvCacheManager::TryAppend(SequenceId id, TokenCount count,
       options.keep_watermark ? pool_.watermark_blocks() : BlockCount(0);
   if (BlocksToCover(id, must_fit) + withheld > pool_.num_free()) return false;
 
+  if (covered == old_tokens) return true;
   TokenCount limit = max_sequence_tokens_;
   for (int group = 0; group < num_groups(); ++group) {
     Cover(id, group, covered);
@@ -114,15 +115,14 @@ absl::StatusOr<bool> KvCacheManager::TryAppend(SequenceId id, TokenCount count,
     limit = std::min(limit, size.Slots(size.CoveringBlocks(covered)));
   }
   sequence.num_tokens = static_cast<std::int32_t>(new_tokens.value());
-  if (covered > old_tokens) {
-    sequence.append_limit = static_cast<std::int32_t>(limit.value());
-  }
+  sequence.append_limit = static_cast<std::int32_t>(limit.value());
   return true;
 }
 
 BlockCount KvCacheManager::BlocksToCover(SequenceId id,
                                          TokenCount covered) const {
   BlockCount needed(0);
+  if (covered <= num_tokens(id)) return needed;
   for (int group = 0; group < num_groups(); ++group) {
     const BlockSize size = block_size(group);
     const std::span<const BlockId> table = block_table(id, group);
@@ -230,12 +230,12 @@ void KvCacheManager::ShrinkTable(Group& group, std::int32_t row,
   group.tables.Shrink(row, length);
 }
 
-void KvCacheManager::FillSlotMapping(SequenceId id, TokenCount first,
+void KvCacheManager::FillSlotMapping(SequenceId id, std::int32_t first,
                                      std::span<std::int64_t> slots,
                                      int group) const {
   const std::span<const BlockId> table = block_table(id, group);
   const auto size = static_cast<std::uint32_t>(block_size(group).value());
-  const auto position = static_cast<std::uint32_t>(first.value());
+  const auto position = static_cast<std::uint32_t>(first);
   std::size_t index = position / size;
   std::uint32_t offset = position % size;
   for (std::size_t done = 0; done < slots.size(); ++index, offset = 0) {

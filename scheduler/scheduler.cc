@@ -2,6 +2,7 @@
 #include "pagedkv/scheduler.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -20,22 +21,33 @@ constexpr std::int32_t kMaxSequencesPerStep = 1 << 20;
 
 enum class RequestState : std::uint8_t { kNone, kWaiting, kRunning };
 
+constexpr std::int32_t kNever = std::numeric_limits<std::int32_t>::max();
+
 // A live request. Its tokens are those of the prompt and those sampled; how
-// many of them are computed is the length of its sequence in the cache.
+// many of them are computed is the length of its sequence in the cache. Every
+// step reads and writes this much of each request, and no more.
 struct LiveRequest {
-  SequenceId sequence;  // while running
+  RequestId id;
+  SequenceId sequence = {};  // while running
   std::int32_t num_tokens = 0;
-  std::int32_t end_tokens = 0;   // finishes when num_tokens gets here
-  std::int32_t stop_from = 0;    // num_tokens from which stop tokens count
-  std::int32_t plan_index = -1;  // in the plan in flight
+  std::int32_t end_tokens = 0;      // finishes when num_tokens gets here
+  std::int32_t stop_from = kNever;  // num_tokens from which stop tokens count
+  std::uint32_t ticket = 0;         // of its last stay in the waiting queue
   RequestState state = RequestState::kNone;
   bool was_preempted = false;
-  std::uint32_t ticket = 0;  // of its last stay in the waiting queue
-  RequestId id;
+};
+
+// The rest of it.
+struct RequestDetails {
   std::int32_t num_prompt_tokens = 0;
   std::int32_t priority = 0;
   std::int64_t arrival = 0;
   std::vector<TokenId> stop_tokens;
+
+  [[nodiscard]] bool IsStop(TokenId token) const {
+    return std::find(stop_tokens.begin(), stop_tokens.end(), token) !=
+           stop_tokens.end();
+  }
 };
 
 absl::Status OutOfRange(const char* option, std::int64_t value,
@@ -76,12 +88,28 @@ class Scheduler::Impl {
   [[nodiscard]] const LiveRequest& request(Slot slot) const {
     return requests_[static_cast<std::size_t>(slot)];
   }
+  RequestDetails& details(Slot slot) {
+    return details_[static_cast<std::size_t>(slot)];
+  }
+  [[nodiscard]] const RequestDetails& details(Slot slot) const {
+    return details_[static_cast<std::size_t>(slot)];
+  }
   [[nodiscard]] TokenCount ChunkOf(TokenCount lacking, TokenCount budget) const;
 
   void ScheduleRunning(TokenCount& budget);
   AdmissionBlock ScheduleWaiting(TokenCount& budget);
   void AddToPlan(Slot slot, TokenCount num_computed, TokenCount num_tokens,
-                 ScheduledSequence::Kind kind);
+                 ScheduledSequence::Kind kind) {
+    const LiveRequest& live = request(slot);
+    scheduled_.push_back(
+        {.request = live.id,
+         .sequence = live.sequence,
+         .num_computed = static_cast<std::int32_t>(num_computed.value()),
+         .num_tokens = static_cast<std::int32_t>(num_tokens.value()),
+         .kind = kind,
+         .samples = num_computed + num_tokens == TokenCount(live.num_tokens)});
+    scheduled_slots_.push_back(slot);
+  }
   void FillSlotMapping();
 
   [[nodiscard]] std::size_t VictimIndex() const;
@@ -95,19 +123,21 @@ class Scheduler::Impl {
   SchedulerOptions options_;
   KvCacheManager& cache_;
 
-  std::vector<LiveRequest> requests_;  // by slot
+  std::vector<LiveRequest> requests_;    // by slot
+  std::vector<RequestDetails> details_;  // by slot
   std::vector<Slot> free_slots_;
   absl::flat_hash_map<RequestId, Slot> slot_of_;
   std::vector<Slot> running_;  // in order of admission
   WaitingQueue waiting_;       // with stale entries of aborted requests
   std::int32_t num_waiting_ = 0;
+  std::int32_t num_with_stop_tokens_ = 0;
   std::uint32_t next_ticket_ = 0;
 
   // The plan, and what it is made of.
   bool in_flight_ = false;
   TokenCount plan_tokens_{0};
   std::vector<ScheduledSequence> scheduled_;
-  std::vector<Slot> scheduled_slots_;  // beside scheduled_, or kAborted
+  std::vector<Slot> scheduled_slots_;  // of scheduled_, or kAborted
   std::vector<std::vector<std::int64_t>> slot_mapping_;
   std::vector<std::span<const DirtyRange>> table_deltas_;
   std::vector<Preemption> preempted_;
@@ -152,21 +182,25 @@ absl::Status Scheduler::Impl::Submit(const Request& request) {
   if (free_slots_.empty()) {
     free_slots_.push_back(static_cast<Slot>(requests_.size()));
     requests_.emplace_back();
+    details_.emplace_back();
   }
   const Slot slot = free_slots_.back();
   free_slots_.pop_back();
   LiveRequest& live = this->request(slot);
-  live.num_tokens = live.num_prompt_tokens = static_cast<std::int32_t>(prompt);
-  live.end_tokens = static_cast<std::int32_t>(end);
-  live.stop_from = static_cast<std::int32_t>(
-      prompt + std::max<std::int64_t>(request.min_output_tokens.value(), 1));
-  live.plan_index = -1;
-  live.was_preempted = false;
-  live.id = request.id;
-  live.priority = request.priority;
-  live.arrival = request.arrival;
-  live.stop_tokens.assign(request.stop_tokens.begin(),
-                          request.stop_tokens.end());
+  live = {.id = request.id,
+          .num_tokens = static_cast<std::int32_t>(prompt),
+          .end_tokens = static_cast<std::int32_t>(end)};
+  if (!request.stop_tokens.empty()) {
+    ++num_with_stop_tokens_;
+    live.stop_from = static_cast<std::int32_t>(
+        prompt + std::max<std::int64_t>(request.min_output_tokens.value(), 1));
+  }
+  RequestDetails& details = this->details(slot);
+  details.num_prompt_tokens = live.num_tokens;
+  details.priority = request.priority;
+  details.arrival = request.arrival;
+  details.stop_tokens.assign(request.stop_tokens.begin(),
+                             request.stop_tokens.end());
   slot_of_.emplace(request.id, slot);
   waiting_.PushBack(EnterQueue(slot));
   return absl::OkStatus();
@@ -188,10 +222,8 @@ absl::Status Scheduler::Impl::Abort(RequestId id) {
     }
   } else {
     running_.erase(std::find(running_.begin(), running_.end(), slot));
-    const std::int32_t plan_index = request(slot).plan_index;
-    if (plan_index >= 0) {
-      scheduled_slots_[static_cast<std::size_t>(plan_index)] = kAborted;
-    }
+    std::replace(scheduled_slots_.begin(), scheduled_slots_.end(), slot,
+                 kAborted);
   }
   End(slot);
   return absl::OkStatus();
@@ -298,33 +330,21 @@ AdmissionBlock Scheduler::Impl::ScheduleWaiting(TokenCount& budget) {
   return AdmissionBlock::kNone;
 }
 
-void Scheduler::Impl::AddToPlan(Slot slot, TokenCount num_computed,
-                                TokenCount num_tokens,
-                                ScheduledSequence::Kind kind) {
-  LiveRequest& live = request(slot);
-  const bool samples = num_computed + num_tokens == TokenCount(live.num_tokens);
-  live.plan_index = static_cast<std::int32_t>(scheduled_.size());
-  scheduled_.push_back(
-      {.request = live.id,
-       .sequence = live.sequence,
-       .num_computed = static_cast<std::int32_t>(num_computed.value()),
-       .num_tokens = static_cast<std::int32_t>(num_tokens.value()),
-       .kind = kind,
-       .samples = samples});
-  scheduled_slots_.push_back(slot);
-}
-
 void Scheduler::Impl::FillSlotMapping() {
   for (int group = 0; group < cache_.num_groups(); ++group) {
     std::vector<std::int64_t>& slots =
         slot_mapping_[static_cast<std::size_t>(group)];
     slots.resize(static_cast<std::size_t>(plan_tokens_.value()));
-    std::size_t filled = 0;
+    std::int64_t* next = slots.data();
     for (const ScheduledSequence& entry : scheduled_) {
+      if (entry.num_tokens == 1) {
+        *next++ = cache_.Slot(entry.sequence, entry.num_computed, group);
+        continue;
+      }
       const auto count = static_cast<std::size_t>(entry.num_tokens);
-      cache_.FillSlotMapping(entry.sequence, TokenCount(entry.num_computed),
-                             std::span(slots).subspan(filled, count), group);
-      filled += count;
+      cache_.FillSlotMapping(entry.sequence, entry.num_computed, {next, count},
+                             group);
+      next += count;
     }
   }
 }
@@ -333,8 +353,8 @@ void Scheduler::Impl::FillSlotMapping() {
 std::size_t Scheduler::Impl::VictimIndex() const {
   if (options_.policy == SchedulingPolicy::kFcfs) return running_.size() - 1;
   const auto less_important = [this](Slot a, Slot b) {
-    return std::pair(request(a).priority, request(a).arrival) <
-           std::pair(request(b).priority, request(b).arrival);
+    return std::pair(details(a).priority, details(a).arrival) <
+           std::pair(details(b).priority, details(b).arrival);
   };
   return static_cast<std::size_t>(
       std::max_element(running_.begin(), running_.end(), less_important) -
@@ -346,18 +366,15 @@ void Scheduler::Impl::Preempt(std::size_t running_index, RequestId on_behalf_of,
   const Slot slot = running_[running_index];
   LiveRequest& live = request(slot);
   TokenCount lost = cache_.num_tokens(live.sequence);
-  if (live.plan_index >= 0) {  // by priority: scheduled earlier in this step
-    const auto index = static_cast<std::ptrdiff_t>(live.plan_index);
-    const TokenCount undone(scheduled_[live.plan_index].num_tokens);
-    budget += undone;
-    lost -= undone;
-    scheduled_.erase(scheduled_.begin() + index);
-    scheduled_slots_.erase(scheduled_slots_.begin() + index);
-    for (std::size_t i = static_cast<std::size_t>(index);
-         i < scheduled_slots_.size(); ++i) {
-      --request(scheduled_slots_[i]).plan_index;
-    }
-    live.plan_index = -1;
+  const auto planned =
+      std::find(scheduled_slots_.begin(), scheduled_slots_.end(), slot);
+  if (planned != scheduled_slots_.end()) {  // by priority: earlier in this step
+    const auto entry =
+        scheduled_.begin() + (planned - scheduled_slots_.begin());
+    budget += TokenCount(entry->num_tokens);
+    lost -= TokenCount(entry->num_tokens);
+    scheduled_.erase(entry);
+    scheduled_slots_.erase(planned);
   }
   preempted_.push_back({.request = live.id,
                         .on_behalf_of = on_behalf_of,
@@ -376,8 +393,8 @@ WaitingEntry Scheduler::Impl::EnterQueue(Slot slot) {
   live.state = RequestState::kWaiting;
   live.ticket = next_ticket_++;
   ++num_waiting_;
-  return {.priority = live.priority,
-          .arrival = live.arrival,
+  return {.priority = details(slot).priority,
+          .arrival = details(slot).arrival,
           .id = live.id,
           .slot = slot,
           .ticket = live.ticket};
@@ -398,45 +415,37 @@ absl::StatusOr<std::span<const FinishedRequest>> Scheduler::Impl::Update(
     return absl::FailedPreconditionError(
         "there is no plan to report: call Schedule before Update");
   }
-  std::size_t samples = 0;
-  bool needs_tokens = false;
-  for (std::size_t i = 0; i < scheduled_.size(); ++i) {
-    if (!scheduled_[i].samples) continue;
-    ++samples;
-    needs_tokens |= scheduled_slots_[i] != kAborted &&
-                    !request(scheduled_slots_[i]).stop_tokens.empty();
-  }
-  if (sampled.size() != samples && (needs_tokens || !sampled.empty())) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("%d tokens were reported, the plan samples %d",
-                        sampled.size(), samples));
+  if (!sampled.empty() || num_with_stop_tokens_ > 0) {
+    const auto samples = std::count_if(
+        scheduled_.begin(), scheduled_.end(),
+        [](const ScheduledSequence& entry) { return entry.samples; });
+    if (std::cmp_not_equal(sampled.size(), samples)) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("%d tokens were reported, the plan samples %d",
+                          sampled.size(), samples));
+    }
   }
 
   in_flight_ = false;
   cache_.ClearCopies();
   cache_.ClearDirty();
   finished_.clear();
-  std::size_t next_sample = 0;
+  std::size_t sample = 0;
   for (std::size_t i = 0; i < scheduled_.size(); ++i) {
-    const bool is_sample = scheduled_[i].samples;
-    const std::size_t sample = next_sample;
-    next_sample += is_sample ? 1 : 0;
+    if (!scheduled_[i].samples) continue;
+    const std::size_t sample_index = sample++;
     const Slot slot = scheduled_slots_[i];
     if (slot == kAborted) continue;
     LiveRequest& live = request(slot);
-    live.plan_index = -1;
-    if (!is_sample) continue;
     ++live.num_tokens;
-    const bool stops =
-        live.num_tokens >= live.stop_from && !live.stop_tokens.empty() &&
-        std::find(live.stop_tokens.begin(), live.stop_tokens.end(),
-                  sampled[sample]) != live.stop_tokens.end();
-    if (stops || live.num_tokens >= live.end_tokens) {
+    const bool stops = live.num_tokens >= live.stop_from &&
+                       details(slot).IsStop(sampled[sample_index]);
+    if (stops || live.num_tokens == live.end_tokens) {
       finished_.push_back(
           {.id = live.id,
            .reason = stops ? FinishReason::kStop : FinishReason::kLength,
            .num_output_tokens =
-               TokenCount(live.num_tokens - live.num_prompt_tokens)});
+               TokenCount(live.num_tokens - details(slot).num_prompt_tokens)});
       End(slot);
     }
   }
@@ -455,6 +464,7 @@ void Scheduler::Impl::End(Slot slot) {
     PAGEDKV_CHECK(cache_.Release(live.sequence).ok());
   }
   live.state = RequestState::kNone;
+  num_with_stop_tokens_ -= live.stop_from == kNever ? 0 : 1;
   slot_of_.erase(live.id);
   ended_.push_back(live.id);
   free_slots_.push_back(slot);

@@ -139,10 +139,11 @@ class BlockPool {
   template <typename BlockAt, typename MayRelease>
   absl::Status ReleaseEach(std::size_t count, BlockAt block_at,
                            MayRelease may_release);
+  [[nodiscard]] absl::Status ReleaseRefused(BlockId block) const;
 
   std::vector<BlockState> states_;
   std::unique_ptr<FreeBlockQueue> free_;
-  std::vector<BlockId> freed_;  // by the release under way
+  std::vector<BlockId> freed_;  // scratch: by the release under way
   std::int64_t num_free_ = 0;
   BlockCount watermark_;
   bool prefix_caching_ = false;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "pagedkv/block_pool.h"
+#include "pagedkv/block_storage.h"
 #include "pagedkv/block_tables.h"
 #include "pagedkv/types.h"
 
@@ -44,17 +45,6 @@ struct AppendOptions {
   TokenCount must_fit{0};
   /// The append is granted only if it leaves the pool's watermark free.
   bool keep_watermark = false;
-};
-
-/// Copy the first `num_tokens` slots of block `source` to block `destination`
-/// in every layer of `group`: what copy-on-write asks of the storage. A list of
-/// copies is to be done in its order and before the step's tokens are written.
-struct BlockCopy {
-  std::int32_t group = 0;
-  BlockId source;
-  BlockId destination;
-  std::int32_t num_tokens = 0;
-  friend bool operator==(const BlockCopy&, const BlockCopy&) = default;
 };
 
 /// Sequences in, block tables out: maps each sequence's logical positions to
@@ -131,10 +121,18 @@ class KvCacheManager {
                                                      int group = 0) const {
     return tables(group).row(row(id));
   }
-  /// Writes the slots (block id * block_size + offset) of the tokens at
-  /// positions first, first + 1, ... to `slots`: the slot mapping of a step.
-  /// REQUIRES: the positions are below num_tokens(id).
-  void FillSlotMapping(SequenceId id, TokenCount first,
+  /// Where the token at `position` lies: block id * block_size + offset.
+  /// REQUIRES: the position is below num_tokens(id).
+  [[nodiscard]] std::int64_t Slot(SequenceId id, std::int32_t position,
+                                  int group = 0) const {
+    const auto size = static_cast<std::uint32_t>(block_size(group).value());
+    const auto token = static_cast<std::uint32_t>(position);
+    const BlockId block = block_table(id, group)[token / size];
+    return std::int64_t{block.value()} * size + token % size;
+  }
+  /// Writes the slots of the tokens at positions first, first + 1, ... to
+  /// `slots`. REQUIRES: the positions are below num_tokens(id).
+  void FillSlotMapping(SequenceId id, std::int32_t first,
                        std::span<std::int64_t> slots, int group = 0) const;
   /// Replaces `csr` by the tables of `ids`, in their order. O(blocks).
   void FillCsr(std::span<const SequenceId> ids, CsrBlockTables& csr,

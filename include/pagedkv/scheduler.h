@@ -163,7 +163,7 @@ class Scheduler {
   /// Reports the last plan as done: its copies and table deltas are forgotten,
   /// its tokens count as computed. `sampled` has one token for each scheduled
   /// sequence that samples, in the plan's order (any value for one that was
-  /// aborted since); it may be empty if no request has stop tokens.
+  /// aborted since); it may be empty while no live request has stop tokens.
   /// Returns the requests that finished, valid until the next call.
   /// FailedPrecondition without a plan, InvalidArgument for a wrong length.
   absl::StatusOr<std::span<const FinishedRequest>> Update(

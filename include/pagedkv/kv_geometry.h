@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PAGEDKV_KV_GEOMETRY_H_
+#define PAGEDKV_KV_GEOMETRY_H_
+
+/// How many bytes the KV cache of a model takes: the only place where counts of
+/// tokens and of blocks become bytes.
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "pagedkv/types.h"
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace pagedkv {
+
+/// The type of a stored element.
+enum class KvDtype : std::uint8_t {
+  kFp32,
+  kFp16,
+  kBf16,
+  kFp8,
+  kInt8,
+  kInt4,
+  kInt2
+};
+inline constexpr std::array kKvDtypes = {
+    KvDtype::kFp32, KvDtype::kFp16, KvDtype::kBf16, KvDtype::kFp8,
+    KvDtype::kInt8, KvDtype::kInt4, KvDtype::kInt2};
+
+/// "fp32", "fp16", "bf16", "fp8", "int8", "int4", "int2".
+[[nodiscard]] std::string_view KvDtypeName(KvDtype dtype);
+/// The reverse; InvalidArgument lists the known names.
+absl::StatusOr<KvDtype> ParseKvDtype(std::string_view name);
+/// Bits of one element, without scales.
+[[nodiscard]] std::int32_t KvDtypeBits(KvDtype dtype);
+
+/// Which elements share one scale (and one zero point).
+enum class ScaleScheme : std::uint8_t {
+  /// All of a layer's K, or V. That one number is a constant of the model and
+  /// lies outside the pool: no overhead. The only scheme of fp32, fp16, bf16.
+  kTensor,
+  /// One vector: the elements of one head of one token.
+  kToken,
+  /// One channel of one head, over a run of `KvFormat::group` tokens.
+  kChannel,
+  /// A run of `KvFormat::group` elements of a vector; the last may be shorter.
+  kGroup,
+};
+
+/// How the elements of a K or V vector are stored.
+struct KvFormat {
+  KvDtype dtype = KvDtype::kFp16;
+  ScaleScheme scheme = ScaleScheme::kTensor;
+  /// kGroup: elements, at least 1. kChannel: tokens, a divisor of the block
+  /// size; 0 is a whole block. Otherwise 0.
+  std::int32_t group = 0;
+  std::int32_t scale_bits = 0;       ///< per scale
+  std::int32_t zero_point_bits = 0;  ///< beside each scale; 0: symmetric
+
+  /// What is usual for `dtype`. Integers have a 16-bit scale and a 16-bit zero
+  /// point per token; fp8 has one scale per tensor, the others have none.
+  [[nodiscard]] static KvFormat For(KvDtype dtype);
+  friend bool operator==(const KvFormat&, const KvFormat&) = default;
+};
+
+/// What one layer stores of one token: `heads` vectors of `head_size` elements.
+struct KvTensor {
+  std::int32_t heads = 0;
+  std::int32_t head_size = 0;
+  KvFormat format{};
+  friend bool operator==(const KvTensor&, const KvTensor&) = default;
+};
+
+enum class KvLayerKind : std::uint8_t {
+  kFull,           ///< attends to all tokens
+  kSlidingWindow,  ///< attends to the last `window` tokens
+  kChunked,        ///< attends within its chunk of `window` tokens
+  kShared,         ///< reads the KV of the earlier layer `shared_with`
+  kStateless,      ///< stores nothing per token: linear attention, state space
+};
+
+/// One layer of a model.
+struct KvLayer {
+  KvLayerKind kind = KvLayerKind::kFull;
+  TokenCount window{0};           ///< kSlidingWindow and kChunked
+  std::int32_t shared_with = -1;  ///< kShared: a layer that stores its own KV
+  /// Multi-head latent attention: `key` is the latent and `value` the rotary
+  /// part, one vector each, read by all heads (DeepSeek-V2, arXiv 2405.04434).
+  bool latent = false;
+  /// Not used by kShared and kStateless. `value` may have no heads and no size.
+  KvTensor key{};
+  KvTensor value{};
+  friend bool operator==(const KvLayer&, const KvLayer&) = default;
+};
+
+/// Bytes of a model's KV cache, for a whole model or for one rank of it.
+///
+/// In one layer, the K of a block of B tokens takes
+///   heads * head_size * bits * B + scales(B) * (scale_bits + zero_point_bits)
+/// bits, rounded up to whole bytes, and V likewise; nothing else is rounded.
+/// scales(B) is heads * B per token, heads * B * ceil(head_size / group) per
+/// group, and heads * head_size * ceil(B / group) per channel. A block of the
+/// pool holds B tokens of every layer that stores KV.
+///
+/// A value: immutable, and so safe to read from any thread.
+class KvGeometry {
+ public:
+  /// InvalidArgument if a layer is inconsistent or `block_size` is not
+  /// positive; OutOfRange if the bytes of a block do not fit 63 bits.
+  static absl::StatusOr<KvGeometry> Create(std::vector<KvLayer> layers,
+                                           BlockSize block_size);
+
+  [[nodiscard]] const std::vector<KvLayer>& layers() const { return layers_; }
+  [[nodiscard]] BlockSize block_size() const { return block_size_; }
+  /// Bytes of one block, all layers.
+  [[nodiscard]] Bytes bytes_per_block() const { return bytes_per_block_; }
+  /// Bytes of one token in all layers: a block's bytes / block size, rounded
+  /// up. Exact unless scales are shared between tokens or bits do not fill a
+  /// byte.
+  [[nodiscard]] Bytes bytes_per_token() const;
+
+  /// Bytes of `blocks`; OutOfRange if they do not fit 63 bits.
+  [[nodiscard]] absl::StatusOr<Bytes> PoolBytes(BlockCount blocks) const;
+  /// Blocks that `budget` holds: rounds down. 0 for a negative budget;
+  /// unlimited (the largest count) where no layer stores anything.
+  [[nodiscard]] BlockCount NumBlocks(Bytes budget) const;
+  /// Token slots that `budget` holds where it is not cut into blocks.
+  [[nodiscard]] TokenCount NumSlots(Bytes budget) const;
+
+  /// The most bytes that a sequence needs on its way to `length` tokens, to
+  /// the token: a layer with a window keeps at most its window. O(layers).
+  /// InvalidArgument for a negative length; OutOfRange if the bytes do not fit
+  /// 63 bits.
+  [[nodiscard]] absl::StatusOr<Bytes> BytesAtLength(TokenCount length) const;
+  /// The same in whole blocks, when each layer gives back the blocks that lie
+  /// before its window (which need not begin at a block boundary).
+  [[nodiscard]] absl::StatusOr<Bytes> BlockBytesAtLength(
+      TokenCount length) const;
+
+  /// What one rank holds, for each stage of a pipeline: the ranks of a stage
+  /// hold equal amounts. Layers go to the stages in order, the first
+  /// (layers % stages) stages getting one more. KV heads are split over
+  /// `tensor_parallel` ranks, or replicated where there are fewer heads than
+  /// ranks; a latent is held by every rank. A stage whose shared layer lies in
+  /// an earlier stage keeps its own copy. All ranks have as many blocks as the
+  /// stage with the most bytes per block can hold. InvalidArgument if heads and
+  /// ranks do not divide one another, or a stage would be empty.
+  [[nodiscard]] absl::StatusOr<std::vector<KvGeometry>> Shard(
+      std::int32_t tensor_parallel, std::int32_t pipeline_parallel) const;
+
+ private:
+  KvGeometry(std::vector<KvLayer> layers, BlockSize block_size)
+      : layers_(std::move(layers)), block_size_(block_size) {}
+
+  std::vector<KvLayer> layers_;
+  BlockSize block_size_;
+  Bytes bytes_per_block_{0};
+};
+
+/// The memory of one GPU, and what else lives there.
+struct GpuMemory {
+  Bytes total{0};
+  double utilization = 0.9;  ///< share of `total` to use, in (0, 1]
+  Bytes weights{0};
+  Bytes activations{0};  ///< and anything else beside weights and KV
+};
+
+/// floor(total * utilization) - weights - activations: negative where the model
+/// does not fit. InvalidArgument for a negative size or a share out of range.
+absl::StatusOr<Bytes> KvMemory(const GpuMemory& gpu);
+
+}  // namespace pagedkv
+
+#endif  // PAGEDKV_KV_GEOMETRY_H_

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef SIM_CLI_COMMAND_H_
+#define SIM_CLI_COMMAND_H_
+
+/// Each subcommand is a pair of files `<name>_command.{h,cc}` with one function
+///
+///   void Add<Name>Command(CLI::App& app, int& exit_code);
+///
+/// that adds the subcommand and its options to `app`. When it is chosen, its
+/// callback runs it and sets `exit_code`; both arguments outlive parsing.
+
+#include "CLI/CLI.hpp"
+#include "absl/status/status.h"
+
+namespace pagedkv::sim {
+
+enum ExitCode : int {
+  kExitOk = 0,
+  kExitComparisonFailed = 1,  ///< also: a target was not met
+  kExitBadInput = 2,          ///< or wrong usage
+};
+
+/// Prints "pagedkv: <message>" as one line on stderr; returns kExitBadInput.
+int ReportBadInput(const absl::Status& status);
+
+}  // namespace pagedkv::sim
+
+#endif  // SIM_CLI_COMMAND_H_

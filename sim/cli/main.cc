@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command line program `pagedkv`: its subcommands and exit codes.
+#include <exception>
+#include <string>
+
+#include "absl/status/status.h"
+#include "sim/cli/command.h"
+
+int main(int argc, char** argv) {
+  CLI::App app(
+      "KV cache memory of large-language-model servers: what a model takes, "
+      "and what a workload wastes.",
+      "pagedkv");
+  app.set_version_flag("--version", "pagedkv " PAGEDKV_VERSION);
+  app.require_subcommand(1);
+
+  int exit_code = pagedkv::sim::kExitOk;
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    // CLI11 reports by exceptions: help and version too, with code 0.
+    if (error.get_exit_code() == 0) return app.exit(error);
+    return pagedkv::sim::ReportBadInput(
+        absl::InvalidArgumentError(error.what()));
+  }
+  return exit_code;
+}

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef SIM_CLI_UNITS_H_
+#define SIM_CLI_UNITS_H_
+
+/// Sizes and times as they are written on the command line. GB is 10^9 bytes
+/// and GiB is 2^30 bytes, always.
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "pagedkv/types.h"
+
+#include "absl/status/statusor.h"
+
+namespace pagedkv::sim {
+
+/// "12GiB", "800KiB", "24GB", "1.5 TB", "4096" (bytes): not negative, at most
+/// six decimals, units in any case, a fraction of a byte dropped.
+/// InvalidArgument, or OutOfRange beyond 63 bits, in one line.
+absl::StatusOr<Bytes> ParseBytes(std::string_view text);
+
+/// "20ms", "1.5s", "10us", "5ns", "2min", "2h", by the same rules; the unit is
+/// required. In nanoseconds.
+absl::StatusOr<std::int64_t> ParseDurationNs(std::string_view text);
+
+/// The number of GB, and of GiB, rounded to six decimals.
+[[nodiscard]] double ToGb(Bytes bytes);
+[[nodiscard]] double ToGib(Bytes bytes);
+
+/// "42.95 GB (40.00 GiB)".
+[[nodiscard]] std::string FormatBytes(Bytes bytes);
+
+/// "1,342,177,280".
+[[nodiscard]] std::string FormatCount(std::int64_t count);
+
+}  // namespace pagedkv::sim
+
+#endif  // SIM_CLI_UNITS_H_
