@@ -39,6 +39,9 @@ function(pagedkv_test)
   target_compile_definitions(${arg_NAME} PRIVATE
     PAGEDKV_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   target_link_libraries(${arg_NAME} PRIVATE ${arg_DEPS} GTest::gmock GTest::gtest_main)
+  file(RELATIVE_PATH module ${PROJECT_SOURCE_DIR}/tests ${CMAKE_CURRENT_SOURCE_DIR})
+  string(REGEX REPLACE "/.*" "" module ${module})
+  set_property(DIRECTORY PROPERTY LABELS ${module})
   set(properties TIMEOUT 600)
   if(arg_LABEL)
     list(APPEND properties LABELS ${arg_LABEL})
@@ -46,7 +49,7 @@ function(pagedkv_test)
   if(arg_LABEL STREQUAL "thread")
     add_dependencies(thread_tests ${arg_NAME})
   endif()
-  gtest_discover_tests(${arg_NAME} DISCOVERY_TIMEOUT 60
+  gtest_discover_tests(${arg_NAME} NO_PRETTY_VALUES DISCOVERY_TIMEOUT 60
     PROPERTIES ${properties})
 endfunction()
 

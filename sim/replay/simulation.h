@@ -2,41 +2,17 @@
 #ifndef SIM_REPLAY_SIMULATION_H_
 #define SIM_REPLAY_SIMULATION_H_
 
-#include <array>
 #include <cstdint>
 #include <span>
-#include <string>
-#include <string_view>
-#include <vector>
 
 #include "pagedkv/types.h"
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "sim/accounting/causes.h"
+#include "sim/replay/policy.h"
 #include "sim/trace/trace_request.h"
 
 namespace pagedkv::sim {
-
-enum class PolicyKind {
-  kPaged,               ///< paged-<block size>
-  kContiguousMax,       ///< contiguous-max: the model's maximum, buddy
-  kContiguousPow2,      ///< contiguous-pow2: output over-reserved by up to 2x
-  kContiguousOracle,    ///< contiguous-oracle: the true length, buddy
-  kContiguousMaxExact,  ///< contiguous-max-exact: one arena of max per request
-  kConcat,              ///< concat: exact, grown by copy
-};
-
-/// One allocator under test.
-struct Policy {
-  PolicyKind kind = PolicyKind::kPaged;
-  BlockSize block_size{16};  ///< kPaged only
-
-  /// From an id as on the command line; InvalidArgument lists the known ones.
-  static absl::StatusOr<Policy> Parse(std::string_view id);
-  /// The id as on the command line and in reports.
-  [[nodiscard]] std::string id() const;
-};
 
 enum class ClockKind {
   kIteration,  ///< time counts steps (1 step = 1 s); the queue is saturated
@@ -46,11 +22,13 @@ enum class ClockKind {
 struct SimulationOptions {
   /// Slots of the pool; the null block of a paged policy comes out of it.
   TokenCount capacity{0};
-  /// Instead of `capacity`: as much as the workload ever needs, no queueing.
+  /// Instead of `capacity`: as much as the workload ever needs. Nothing queues,
+  /// so the limits and the watermark below do not apply. Needs arrival times:
+  /// kFixed without `saturate`.
   bool demand = false;
   TokenCount max_sequence_tokens{0};
   ClockKind clock = ClockKind::kIteration;
-  std::int64_t step_ns = 1'000'000'000;
+  std::int64_t step_ns = 1'000'000'000;  ///< kFixed only
   /// Offer requests as fast as they are admitted; implied by kIteration.
   bool saturate = false;
   std::int32_t max_num_seqs = 256;
@@ -58,7 +36,13 @@ struct SimulationOptions {
   double watermark = 0.0;  ///< paged policies only
 };
 
+/// `SimulationTotals::livelocked_requests` counts the requests that were
+/// preempted more often than this without getting further in between.
+inline constexpr std::int32_t kLivelockPreemptions = 3;
+
 /// The state between two events: it holds for `duration_ns` from `begin_ns`.
+/// There is one for each engine step, with what the step computes in place,
+/// and one for each wait for an arrival.
 struct Sample {
   std::int64_t begin_ns = 0;
   std::int64_t duration_ns = 0;
@@ -83,8 +67,9 @@ struct RequestRecord {
   double reserved_slot_s = 0;      ///< integral of its reserved slots
   std::int32_t preemptions = 0;
   std::int64_t hit_tokens = 0;
-  Cause blocked_cause = Cause::kToken;  ///< longest wait; kToken: never blocked
-  bool rejected = false;                ///< can never fit
+  /// Why it waited longest, be it behind others; kToken: never blocked.
+  Cause blocked_cause = Cause::kToken;
+  bool rejected = false;  ///< can never fit
 };
 
 /// Receives a simulation as it goes on. Calls come in order of time.
@@ -104,8 +89,10 @@ struct SimulationTotals {
   std::int64_t end_ns = 0;
   std::int64_t finished = 0;
   std::int64_t rejected = 0;
-  std::int64_t capacity_slots = 0;  ///< in demand mode: what was needed
-  std::int64_t peak_slots = 0;      ///< highest allocated()
+  std::int64_t capacity_slots = 0;    ///< in demand mode: the least that served
+  std::int64_t peak_slots = 0;        ///< highest allocated()
+  std::int32_t peak_running = 0;      ///< most resident sequences
+  std::int64_t peak_step_tokens = 0;  ///< most tokens computed by a step
   std::int64_t preemptions = 0;
   std::int64_t recomputed_tokens = 0;
   std::int32_t max_preemptions_per_request = 0;

@@ -367,9 +367,9 @@ class KvCacheManagerModelTest
         const std::int64_t size = manager_.block_size(g).value();
         std::vector<std::int64_t> slots(sequence.tokens.size() -
                                         sequence.written);
-        manager_.FillSlotMapping(
-            SequenceId(id),
-            TokenCount(static_cast<std::int64_t>(sequence.written)), slots, g);
+        manager_.FillSlotMapping(SequenceId(id),
+                                 static_cast<std::int32_t>(sequence.written),
+                                 slots, g);
         for (std::size_t i = 0; i < slots.size(); ++i) {
           const BlockId block(static_cast<std::int32_t>(slots[i] / size));
           ASSERT_TRUE(slots_written.emplace(block, slots[i] % size).second)

@@ -16,7 +16,7 @@ CRASHES = 'add_test(crashes "sh" "-c" "kill -SEGV $$")\n'
 SKIPS = """
 add_test(skips "printf" "a_test.cc:7: Skipped\\nno traces here\\n[  SKIPPED ]")
 set_tests_properties(skips PROPERTIES SKIP_REGULAR_EXPRESSION "SKIPPED")
-add_test(exits_77 "sh" "-c" "exit 77")
+add_test(exits_77 "sh" "-c" "echo no such file && exit 77")
 set_tests_properties(exits_77 PROPERTIES SKIP_RETURN_CODE 77)
 add_test(off "true")
 set_tests_properties(off PROPERTIES DISABLED ON)
@@ -46,8 +46,11 @@ class JunitSummaryTest(unittest.TestCase):
         self.assertEqual(result.returncode, 0)
 
     def test_gives_the_reason_of_each_skip(self):
-        self.assertIn("skipped: skips (run0): no traces here",
-                      summarize(PASSES + SKIPS).stdout)
+        skips = summarize(PASSES + SKIPS).stdout.splitlines()[:-1]
+        self.assertEqual(skips, [
+            "skipped: skips (run0): no traces here",
+            "skipped: exits_77 (run0): no such file",
+            "skipped: off (run0): Disabled"])
 
     def test_counts_failed_crashed_and_missing_programs_as_failed(self):
         result = summarize(PASSES + FAILS + MISSING + CRASHES)

@@ -13,15 +13,13 @@ import xml.etree.ElementTree as ElementTree
 
 
 def skip_reason(case):
-    """Why a test was skipped: the text it printed, else what ctest says."""
+    """Why a test was skipped: in its own words, as far as it has any."""
     output = case.findtext("system-out", "")
-    # GoogleTest: "<file>:<line>: Skipped\n<reason>\n"; unittest: "skipped '...'"
-    match = (re.search(r": Skipped\n(.+)", output) or
-             re.search(r"skipped ['\"](.+)['\"]", output))
-    if match and match.group(1).strip():
-        return match.group(1).strip()
-    skipped = case.find("skipped")
-    return skipped.get("message", "") if skipped is not None else ""
+    googletest = re.search(r": Skipped\n(.+)", output)
+    lines = output.strip().splitlines()
+    if googletest:
+        return googletest.group(1).strip()
+    return lines[-1] if lines else case.find("skipped").get("message", "")
 
 
 def outcome(case):

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef SIM_REPLAY_BATCHER_H_
+#define SIM_REPLAY_BATCHER_H_
+
+#include <cstdint>
+#include <span>
+
+#include "pagedkv/scheduler.h"
+#include "pagedkv/types.h"
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "sim/accounting/causes.h"
+
+namespace pagedkv::sim {
+
+/// What one step does. The views are valid until the next call of `Schedule`.
+struct BatchStep {
+  std::span<const ScheduledSequence> scheduled;
+  std::span<const Preemption> preempted;
+  /// Why the head of the queue waits: kBlockedCapacity, kBlockedFragmented,
+  /// kWatermark or kBlockedPolicy; kIdle if nothing waits.
+  Cause blocked = Cause::kIdle;
+};
+
+/// Continuous batching over one kind of KV memory: what a replay drives, step
+/// by step. A request's id is its index in the workload. Thread-compatible.
+class Batcher {
+ public:
+  virtual ~Batcher() = default;
+
+  /// Queues the request. False if it could never finish in this memory.
+  virtual absl::StatusOr<bool> Submit(RequestId id) = 0;
+  /// Plans the next step and takes the memory that it needs.
+  virtual absl::StatusOr<BatchStep> Schedule() = 0;
+  /// The planned step is done. Returns the requests that finished, whose memory
+  /// is free again; valid until the next call.
+  virtual absl::StatusOr<std::span<const FinishedRequest>> Update() = 0;
+
+  [[nodiscard]] virtual std::int32_t num_running() const = 0;
+  [[nodiscard]] virtual std::int32_t num_waiting() const = 0;
+
+  /// Slots that belong to nobody and could be given to somebody.
+  [[nodiscard]] virtual std::int64_t free_slots() const = 0;
+  /// The longest run of tokens that the free slots could hold.
+  [[nodiscard]] virtual std::int64_t largest_free_slots() const = 0;
+  /// Slots that can never be given to anybody.
+  [[nodiscard]] virtual std::int64_t tail_slots() const = 0;
+  /// Free slots that are withheld from a request that waits for memory.
+  [[nodiscard]] virtual std::int64_t watermark_slots() const = 0;
+};
+
+}  // namespace pagedkv::sim
+
+#endif  // SIM_REPLAY_BATCHER_H_

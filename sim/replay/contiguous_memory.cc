@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/replay/contiguous_memory.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "pagedkv/types.h"
+
+#include "sim/accounting/causes.h"
+#include "sim/replay/buddy_allocator.h"
+#include "sim/replay/policy.h"
+#include "sim/trace/trace_request.h"
+
+namespace pagedkv::sim {
+namespace {
+
+// One chunk of a buddy allocator for each sequence, from admission to finish.
+class BuddyMemory : public ContiguousMemory {
+ public:
+  BuddyMemory(const GrantRule& rule, std::int64_t capacity, bool unbounded)
+      : ContiguousMemory(capacity, /*tail=*/0),
+        rule_(rule),
+        buddy_(unbounded ? kUnbounded.value() : capacity) {}
+
+  bool CouldHold(const TraceRequest& request) const override {
+    const auto usable = static_cast<std::uint64_t>(buddy_.capacity());
+    return rule_.For(request, 1).granted <=
+           static_cast<std::int64_t>(std::bit_floor(usable));
+  }
+
+  bool TryAdmit(const Admission& admission, Place& place) override {
+    const Grant grant = rule_.For(admission.request, admission.first_tokens);
+    const std::optional<std::int64_t> offset =
+        buddy_.TryAllocate(grant.granted);
+    if (!offset.has_value()) {
+      block_ = free_slots() >= grant.requested ? Cause::kBlockedFragmented
+                                               : Cause::kBlockedCapacity;
+      return false;
+    }
+    place = *offset;
+    Use(grant.granted);
+    Reach(place + grant.granted);
+    return true;
+  }
+
+  Cause admission_block() const override { return block_; }
+
+  void Release(const TraceRequest& request, std::int64_t present,
+               Place place) override {
+    // A chunk that the allocator does not know stays in use here, and then the
+    // causes do not sum to the capacity.
+    if (!buddy_.Release(place).ok()) return;
+    Use(-rule_.For(request, present).granted);
+  }
+
+  std::int64_t largest_free_slots() const override {
+    return std::min(buddy_.largest_free(), free_slots());
+  }
+
+ private:
+  GrantRule rule_;
+  BuddyAllocator buddy_;
+  Cause block_ = Cause::kBlockedCapacity;
+};
+
+// Memory cut into arenas of one size, one for each sequence. Which one it has
+// is immaterial.
+class ArenaMemory : public ContiguousMemory {
+ public:
+  ArenaMemory(std::int64_t arena_slots, std::int64_t capacity)
+      : ContiguousMemory(capacity, capacity % arena_slots),
+        arena_slots_(arena_slots) {}
+
+  bool CouldHold(const TraceRequest&) const override {
+    return usable_slots() > 0;
+  }
+
+  bool TryAdmit(const Admission&, Place&) override {
+    if (free_slots() == 0) return false;
+    Use(arena_slots_);
+    Reach(used_slots());
+    return true;
+  }
+
+  void Release(const TraceRequest&, std::int64_t, Place) override {
+    Use(-arena_slots_);
+  }
+
+  std::int64_t largest_free_slots() const override {
+    return std::min(arena_slots_, free_slots());
+  }
+
+ private:
+  std::int64_t arena_slots_;
+};
+
+// Grants that follow the tokens present, counted and not placed: what an
+// allocator over virtual memory achieves at best. By copy, a sequence that
+// grows from n to m tokens holds n + m slots until the copy is done, so
+// admission leaves room for the second copy of the longest sequence.
+class GrowingMemory : public ContiguousMemory {
+ public:
+  GrowingMemory(const GrantRule& rule, bool by_copy, std::int64_t capacity,
+                bool unbounded)
+      : ContiguousMemory(capacity, /*tail=*/0),
+        rule_(rule),
+        by_copy_(by_copy),
+        unbounded_(unbounded) {}
+
+  bool CouldHold(const TraceRequest& request) const override {
+    const std::int64_t last = FinalSlots(request);
+    const std::int64_t needed =
+        rule_.For(request, last).granted + (by_copy_ ? last - 1 : 0);
+    return unbounded_ || needed <= usable_slots();
+  }
+
+  bool TryAdmit(const Admission& admission, Place&) override {
+    const TraceRequest& request = admission.request;
+    std::int64_t needed = rule_.For(request, admission.known_tokens).granted;
+    if (by_copy_ && admission.longest_running > 0) {
+      needed += std::max(admission.longest_running, admission.known_tokens) + 1;
+    }
+    if (!Fits(needed)) return false;
+    Use(rule_.For(request, admission.first_tokens).granted);
+    Reach(used_slots());
+    return true;
+  }
+
+  bool TryGrow(const TraceRequest& request, std::int64_t from,
+               std::int64_t to) override {
+    const std::int64_t before = rule_.For(request, from).granted;
+    const std::int64_t after = rule_.For(request, to).granted;
+    const std::int64_t needed = by_copy_ ? after : after - before;
+    if (!Fits(needed)) return false;
+    Reach(used_slots() + needed);
+    Use(after - before);
+    if (by_copy_) copied_slots_ += from;
+    return true;
+  }
+
+  void Release(const TraceRequest& request, std::int64_t present,
+               Place) override {
+    Use(-rule_.For(request, present).granted);
+  }
+
+  std::int64_t largest_free_slots() const override { return free_slots(); }
+  std::int64_t copied_slots() const override { return copied_slots_; }
+
+ private:
+  bool Fits(std::int64_t slots) const {
+    return unbounded_ || slots <= free_slots();
+  }
+
+  GrantRule rule_;
+  bool by_copy_;
+  bool unbounded_;
+  std::int64_t copied_slots_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<ContiguousMemory> ContiguousMemory::Create(
+    const GrantRule& rule, TokenCount capacity, bool unbounded) {
+  const std::int64_t slots = capacity.value();
+  switch (rule.policy().kind) {
+    case PolicyKind::kContiguousMax:
+    case PolicyKind::kContiguousMaxExact:
+      // Where all chunks are of one size, a buddy allocator cannot fragment:
+      // it comes down to arenas of that size.
+      return std::make_unique<ArenaMemory>(rule.For(TraceRequest{}, 1).granted,
+                                           slots);
+    case PolicyKind::kContiguousPow2:
+    case PolicyKind::kContiguousOracle:
+      return std::make_unique<BuddyMemory>(rule, slots, unbounded);
+    case PolicyKind::kConcat:
+      return std::make_unique<GrowingMemory>(rule, /*by_copy=*/true, slots,
+                                             unbounded);
+    case PolicyKind::kPaged:
+      break;
+  }
+  return std::make_unique<GrowingMemory>(rule, /*by_copy=*/false, slots,
+                                         unbounded);
+}
+
+}  // namespace pagedkv::sim
