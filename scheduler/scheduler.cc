@@ -65,6 +65,7 @@ class Scheduler::Impl {
         cache_(cache),
         waiting_(options.policy),
         slot_mapping_(static_cast<std::size_t>(cache.num_groups())),
+        dirty_ranges_(static_cast<std::size_t>(cache.num_groups())),
         table_deltas_(static_cast<std::size_t>(cache.num_groups())) {}
 
   absl::Status Submit(const Request& request);
@@ -111,6 +112,7 @@ class Scheduler::Impl {
     scheduled_slots_.push_back(slot);
   }
   void FillSlotMapping();
+  void TakeDeltas();
 
   [[nodiscard]] std::size_t VictimIndex() const;
   void Preempt(std::size_t running_index, RequestId on_behalf_of,
@@ -139,7 +141,9 @@ class Scheduler::Impl {
   std::vector<ScheduledSequence> scheduled_;
   std::vector<Slot> scheduled_slots_;  // of scheduled_, or kAborted
   std::vector<std::vector<std::int64_t>> slot_mapping_;
-  std::vector<std::span<const DirtyRange>> table_deltas_;
+  std::vector<std::vector<DirtyRange>> dirty_ranges_;      // [groups]
+  std::vector<std::span<const DirtyRange>> table_deltas_;  // of dirty_ranges_
+  std::vector<BlockCopy> copies_;
   std::vector<Preemption> preempted_;
   std::vector<RequestId> plan_ended_;
   std::vector<RequestId> ended_;  // since the plan
@@ -245,16 +249,13 @@ absl::StatusOr<StepPlan> Scheduler::Impl::Schedule() {
   const AdmissionBlock block = ScheduleWaiting(budget);
   plan_tokens_ = options_.max_num_batched_tokens - budget;
   FillSlotMapping();
-  for (int group = 0; group < cache_.num_groups(); ++group) {
-    table_deltas_[static_cast<std::size_t>(group)] =
-        cache_.tables(group).dirty_ranges();
-  }
+  TakeDeltas();
   in_flight_ = true;
   return StepPlan{.scheduled = scheduled_,
                   .num_tokens = plan_tokens_,
                   .slot_mapping = slot_mapping_,
                   .table_deltas = table_deltas_,
-                  .copies = cache_.copies(),
+                  .copies = copies_,
                   .preempted = preempted_,
                   .ended = plan_ended_,
                   .admission_block = block};
@@ -349,6 +350,20 @@ void Scheduler::Impl::FillSlotMapping() {
   }
 }
 
+// Takes over what the engine has to upload and copy, so that what changes while
+// the plan is in flight (an abort, a fork by the client) comes with the next.
+void Scheduler::Impl::TakeDeltas() {
+  for (std::size_t group = 0; group < dirty_ranges_.size(); ++group) {
+    const std::span<const DirtyRange> dirty =
+        cache_.tables(static_cast<int>(group)).dirty_ranges();
+    dirty_ranges_[group].assign(dirty.begin(), dirty.end());
+    table_deltas_[group] = dirty_ranges_[group];
+  }
+  copies_.assign(cache_.copies().begin(), cache_.copies().end());
+  cache_.ClearDirty();
+  cache_.ClearCopies();
+}
+
 // The last admitted, or the least important; among equals the first admitted.
 std::size_t Scheduler::Impl::VictimIndex() const {
   if (options_.policy == SchedulingPolicy::kFcfs) return running_.size() - 1;
@@ -427,8 +442,6 @@ absl::StatusOr<std::span<const FinishedRequest>> Scheduler::Impl::Update(
   }
 
   in_flight_ = false;
-  cache_.ClearCopies();
-  cache_.ClearDirty();
   finished_.clear();
   std::size_t sample = 0;
   for (std::size_t i = 0; i < scheduled_.size(); ++i) {

@@ -157,13 +157,15 @@ class Scheduler {
   /// NotFound.
   absl::Status Abort(RequestId id);
 
-  /// Plans the next step. FailedPrecondition if the last plan was not reported.
+  /// Plans the next step, and takes the copies and dirty ranges that the cache
+  /// has gathered into the plan. FailedPrecondition if the last plan was not
+  /// reported.
   absl::StatusOr<StepPlan> Schedule();
 
-  /// Reports the last plan as done: its copies and table deltas are forgotten,
-  /// its tokens count as computed. `sampled` has one token for each scheduled
-  /// sequence that samples, in the plan's order (any value for one that was
-  /// aborted since); it may be empty while no live request has stop tokens.
+  /// Reports the last plan as done: its tokens count as computed. `sampled` has
+  /// one token for each scheduled sequence that samples, in the plan's order
+  /// (any value for one that was aborted since); it may be empty while no live
+  /// request has stop tokens.
   /// Returns the requests that finished, valid until the next call.
   /// FailedPrecondition without a plan, InvalidArgument for a wrong length.
   absl::StatusOr<std::span<const FinishedRequest>> Update(

@@ -18,6 +18,7 @@ enum ExitCode : int {
   kExitOk = 0,
   kExitComparisonFailed = 1,  ///< also: a target was not met
   kExitBadInput = 2,          ///< or wrong usage
+  kExitInterrupted = 130,     ///< Ctrl-C, as shells report it
 };
 
 /// Prints "pagedkv: <message>" as one line on stderr; returns kExitBadInput.

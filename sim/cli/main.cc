@@ -5,6 +5,7 @@
 
 #include "absl/status/status.h"
 #include "sim/cli/command.h"
+#include "sim/cli/sim_command.h"
 
 int main(int argc, char** argv) {
   CLI::App app(
@@ -15,6 +16,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
 
   int exit_code = pagedkv::sim::kExitOk;
+  pagedkv::sim::AddSimCommand(app, exit_code);
 
   try {
     app.parse(argc, argv);

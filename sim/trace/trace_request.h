@@ -9,8 +9,8 @@ namespace pagedkv::sim {
 
 /// One request of a workload, whatever the format it came from.
 struct TraceRequest {
-  std::int64_t id = 0;          ///< position in the trace, from 0
-  std::int64_t arrival_ns = 0;  ///< since the first request of the trace
+  std::int64_t id = 0;          ///< row of the trace, from 0, dropped ones too
+  std::int64_t arrival_ns = 0;  ///< since the first row of the trace
   std::int32_t prompt_tokens = 0;
   std::int32_t output_tokens = 0;
   /// Content of the prompt, one id per block of the trace's own block size

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/cli/sim_command.h"
+
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include <unistd.h>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_format.h"
+#include "sim/cli/interrupt.h"
+#include "sim/cli/sim_plan.h"
+#include "sim/cli/sim_run.h"
+#include "sim/report/report_json.h"
+#include "sim/report/summary_table.h"
+
+namespace pagedkv::sim {
+namespace {
+
+struct State {
+  SimOptions options;
+  std::string format = "table";
+  std::optional<std::string> out;
+  bool timing = false;
+};
+
+using Render = std::string (*)(const Report&);
+
+absl::StatusOr<Render> FindRender(const std::string& format) {
+  if (format == "table") return SummaryToText;
+  if (format == "json") return ReportToJson;
+  if (format == "csv") return SummaryToCsv;
+  if (format == "md") return SummaryToMarkdown;
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "unknown --format '%s': use table, json, csv or md", format));
+}
+
+int Run(const State& state) {
+  EndOnInterrupt();
+  const absl::StatusOr<Render> render = FindRender(state.format);
+  if (!render.ok()) return ReportBadInput(render.status());
+  const absl::StatusOr<SimPlan> plan = MakeSimPlan(state.options);
+  if (!plan.ok()) return ReportBadInput(plan.status());
+
+  SimRunOptions run_options;
+  run_options.out = state.out;
+  run_options.timing = state.timing;
+  run_options.progress = isatty(STDERR_FILENO) != 0;
+  const absl::StatusOr<Report> report = RunSimPlan(*plan, run_options);
+  if (!report.ok()) {
+    return absl::IsCancelled(report.status()) ? ReportInterrupted()
+                                              : ReportBadInput(report.status());
+  }
+  for (const std::string& warning : report->Warnings()) {
+    std::cerr << "pagedkv: warning: " << warning << '\n';
+  }
+  std::cout << (*render)(*report) << std::flush;
+  if (!std::cout) {
+    return ReportBadInput(
+        absl::UnavailableError("standard output cannot be written"));
+  }
+  return kExitOk;
+}
+
+void AddWorkloadOptions(CLI::App& sim, SimOptions& options) {
+  const std::string group = "Workload (one of --trace, --workload)";
+  sim.add_option("--trace", options.trace,
+                 "A trace file; its format is detected")
+      ->group(group);
+  sim.add_option("--workload", options.workload,
+                 "A built-in workload: sharegpt, alpaca, azure-conv-2023, "
+                 "azure-code-2023 or mooncake-conversation")
+      ->group(group);
+  sim.add_option("--requests", options.requests,
+                 "The first N requests (default: all)")
+      ->group(group);
+  sim.add_option("--rate", options.rate,
+                 "Mean arrivals per second (default: as recorded)")
+      ->group(group);
+  sim.add_option("--seed", options.seed,
+                 "Of all that is drawn: workloads, intervals")
+      ->capture_default_str()
+      ->group(group);
+  sim.add_flag("--skip-malformed", options.skip_malformed,
+               "Count malformed rows of a trace instead of stopping")
+      ->group(group);
+  sim.add_flag("--strict", options.strict,
+               "Refuse block ids of a trace that contradict each other")
+      ->group(group);
+  sim.add_flag("--sort", options.sort,
+               "Sort a trace by arrival instead of dropping rows out of order")
+      ->group(group);
+}
+
+void AddModelOptions(CLI::App& sim, SimOptions& options) {
+  const std::string group =
+      "Model (one of --model, --config, --kv-bytes-per-token)";
+  sim.add_option("--model", options.model, "A model of the catalogue")
+      ->group(group);
+  sim.add_option("--config", options.config, "A config.json of Hugging Face")
+      ->group(group);
+  sim.add_option("--kv-bytes-per-token", options.kv_bytes_per_token,
+                 "Bytes of one token in all layers")
+      ->group(group);
+  sim.add_option("--dtype", options.dtype,
+                 "fp32, fp16, bf16, fp8, int8, int4 or int2 (default: the "
+                 "model's)")
+      ->group(group);
+  sim.add_option("--max-seq-len", options.max_seq_len,
+                 "Tokens of the longest sequence; longer requests are dropped "
+                 "and counted (default: the model's context)")
+      ->group(group);
+}
+
+void AddPoolOptions(CLI::App& sim, SimOptions& options) {
+  const std::string group =
+      "Pool (one of --memory, --num-blocks, --gpu, --demand)";
+  sim.add_option("--memory", options.memory,
+                 "For KV on each GPU, such as 12GiB or 24GB")
+      ->group(group);
+  sim.add_option("--num-blocks", options.num_blocks,
+                 "Blocks, the null block included; every policy gets their "
+                 "slots")
+      ->group(group);
+  sim.add_option("--block-size", options.block_size,
+                 "Tokens in each of --num-blocks (default: as the first paged "
+                 "policy, else 16)")
+      ->group(group);
+  sim.add_option("--gpu", options.gpu, "What a GPU of the catalogue has left")
+      ->group(group);
+  sim.add_flag("--demand", options.demand,
+               "Unbounded: how much would be needed (with --clock fixed)")
+      ->group(group);
+  sim.add_option("--gpu-memory-utilization", options.gpu_memory_utilization,
+                 absl::StrFormat("Share of --gpu to use (default: %g)",
+                                 kDefaultGpuMemoryUtilization))
+      ->group(group);
+  sim.add_option("--weights", options.weights,
+                 "Of the whole model, beside KV on --gpu (default: those of "
+                 "the checkpoint)")
+      ->group(group);
+  sim.add_option("--activations", options.activations,
+                 "On each --gpu, with all else but weights and KV (default: 0)")
+      ->group(group);
+  sim.add_option("--tp", options.tensor_parallel,
+                 "Tensor-parallel ranks (default: 1)")
+      ->check(CLI::PositiveNumber)
+      ->group(group);
+  sim.add_option("--pp", options.pipeline_parallel,
+                 "Pipeline stages (default: 1)")
+      ->check(CLI::PositiveNumber)
+      ->group(group);
+}
+
+void AddSchedulingOptions(CLI::App& sim, SimOptions& options) {
+  const SimulationOptions defaults;
+  const std::string group = "Policies and scheduling";
+  sim.add_option("--policies", options.policies,
+                 "paged-<block size>, contiguous-max, contiguous-pow2, "
+                 "contiguous-oracle, contiguous-max-exact, concat; the first "
+                 "is the baseline")
+      ->capture_default_str()
+      ->group(group);
+  sim.add_option("--clock", options.clock,
+                 "iteration: time counts steps, the queue is saturated; fixed: "
+                 "each step takes --step-time, arrivals at their own times")
+      ->capture_default_str()
+      ->group(group);
+  sim.add_option("--step-time", options.step_time,
+                 "Of --clock fixed, such as 20ms")
+      ->group(group);
+  sim.add_flag("--saturate", options.saturate,
+               "Ignore arrival times: the queue is never empty (implied by "
+               "--clock iteration)")
+      ->group(group);
+  sim.add_option("--max-num-seqs", options.max_num_seqs,
+                 absl::StrFormat("Sequences in a step (default: %d)",
+                                 defaults.max_num_seqs))
+      ->group(group);
+  sim.add_option("--max-num-batched-tokens", options.max_num_batched_tokens,
+                 absl::StrFormat("Tokens in a step (default: %d)",
+                                 defaults.max_num_batched_tokens.value()))
+      ->group(group);
+  sim.add_option("--watermark", options.watermark,
+                 absl::StrFormat("Share of the blocks that paged policies keep "
+                                 "free on admission (default: %g)",
+                                 defaults.watermark))
+      ->group(group);
+  sim.add_option("--prefix-cache", options.prefix_cache,
+                 "on or off; on is not available yet")
+      ->capture_default_str()
+      ->group(group);
+}
+
+void AddReportOptions(CLI::App& sim, State& state) {
+  const std::string group = "Report";
+  sim.add_option("--weight", state.options.weight,
+                 "What means are taken over: time or iteration")
+      ->capture_default_str()
+      ->group(group);
+  sim.add_option("--window", state.options.window,
+                 "busy: while a sequence is resident; saturated: while a "
+                 "request waits; both without warm-up and drain; all: the "
+                 "whole run (default: saturated where the queue is, else busy)")
+      ->group(group);
+  sim.add_option("--format", state.format,
+                 "On standard output: table, json, csv or md")
+      ->capture_default_str()
+      ->group(group);
+  sim.add_option("--out", state.out,
+                 "A folder for report.json, report.md, timeseries.csv and "
+                 "requests.csv")
+      ->group(group);
+  sim.add_flag("--timing", state.timing,
+               "Record the wall time in the report, which then differs from "
+               "run to run")
+      ->group(group);
+}
+
+}  // namespace
+
+void AddSimCommand(CLI::App& app, int& exit_code) {
+  CLI::App* sim = app.add_subcommand(
+      "sim", "Replay a workload: waste, batch and preemptions by policy");
+  const auto state = std::make_shared<State>();
+  AddWorkloadOptions(*sim, state->options);
+  AddModelOptions(*sim, state->options);
+  AddPoolOptions(*sim, state->options);
+  AddSchedulingOptions(*sim, state->options);
+  AddReportOptions(*sim, *state);
+  sim->callback([state, &exit_code] { exit_code = Run(*state); });
+}
+
+}  // namespace pagedkv::sim

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef SIM_CLI_SIM_PLAN_H_
+#define SIM_CLI_SIM_PLAN_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "sim/replay/policy.h"
+#include "sim/replay/simulation.h"
+#include "sim/report/report.h"
+#include "sim/report/run_statistics.h"
+#include "sim/workload/workload_source.h"
+
+namespace pagedkv::sim {
+
+/// What was asked for, as on the command line. An option that was not given is
+/// missing: nothing that was given may be ignored.
+struct SimOptions {
+  // Workload.
+  std::optional<std::string> trace;
+  std::optional<std::string> workload;
+  std::optional<std::int64_t> requests;
+  std::optional<double> rate;
+  std::uint64_t seed = 0;
+  bool skip_malformed = false;
+  bool strict = false;
+  bool sort = false;
+
+  // Policies, separated by commas; the first is the baseline.
+  std::string policies =
+      "contiguous-max,contiguous-pow2,contiguous-oracle,paged-16";
+
+  // Model.
+  std::optional<std::string> model;
+  std::optional<std::string> config;
+  std::optional<std::int64_t> kv_bytes_per_token;
+  std::optional<std::string> dtype;
+  std::optional<std::int64_t> max_seq_len;
+
+  // Pool.
+  std::optional<std::string> memory;
+  std::optional<std::int64_t> num_blocks;
+  std::optional<std::int32_t> block_size;  ///< of `num_blocks`
+  std::optional<std::string> gpu;
+  bool demand = false;
+  std::optional<double> gpu_memory_utilization;
+  std::optional<std::string> weights;
+  std::optional<std::string> activations;
+  std::optional<std::int32_t> tensor_parallel;
+  std::optional<std::int32_t> pipeline_parallel;
+
+  // Scheduling.
+  std::string clock = "iteration";
+  std::optional<std::string> step_time;
+  bool saturate = false;
+  std::optional<std::int32_t> max_num_seqs;
+  std::optional<std::int64_t> max_num_batched_tokens;
+  std::optional<double> watermark;
+  std::string prefix_cache = "off";
+
+  // Report.
+  std::string weight = "time";
+  std::optional<std::string> window;
+};
+
+/// What is to be done: the options, checked and resolved.
+struct SimPlan {
+  std::vector<Policy> policies;
+  WorkloadOptions workload;
+  SimulationOptions simulation;
+  ReportModel model;
+  ReportPool pool;
+  Weight weight = Weight::kTime;
+  WindowKind window = WindowKind::kBusy;
+};
+
+/// The share of a GPU's memory that is used where nothing else is said.
+inline constexpr double kDefaultGpuMemoryUtilization = 0.9;
+
+/// Resolves names, sizes and defaults. InvalidArgument, NotFound or OutOfRange
+/// in one line that names the option, also where options contradict each other.
+absl::StatusOr<SimPlan> MakeSimPlan(const SimOptions& options);
+
+}  // namespace pagedkv::sim
+
+#endif  // SIM_CLI_SIM_PLAN_H_

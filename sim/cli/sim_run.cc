@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/cli/sim_run.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <mutex>
+#include <span>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_format.h"
+#include "sim/cli/interrupt.h"
+#include "sim/replay/simulation.h"
+#include "sim/report/atomic_file.h"
+#include "sim/report/csv.h"
+#include "sim/report/report_json.h"
+#include "sim/report/run_statistics.h"
+#include "sim/report/summary_table.h"
+#include "sim/workload/workload_source.h"
+
+namespace pagedkv::sim {
+namespace {
+
+/// What the runs of all policies share.
+struct SharedState {
+  std::atomic<std::int64_t> requests_done = 0;
+  std::atomic<bool> failed = false;
+};
+
+/// The run of one policy, and what is kept of it. Used by one thread.
+class PolicyRun : public SimulationObserver {
+ public:
+  PolicyRun(const Policy& policy, const StatisticsOptions& options,
+            std::optional<AtomicFile> requests_csv, SharedState& shared)
+      : policy_(policy),
+        id_(policy.id()),
+        statistics_(options),
+        requests_csv_(std::move(requests_csv)),
+        shared_(shared) {}
+
+  void Run(const SimulationOptions& options,
+           std::span<const TraceRequest> requests) {
+    totals_ = Simulate(policy_, options, requests, *this);
+    if (!totals_.ok()) shared_.failed = true;
+  }
+
+  void OnSample(const Sample& sample) override { statistics_.OnSample(sample); }
+  void OnRequest(const RequestRecord& record) override {
+    statistics_.OnRequest(record);
+    if (requests_csv_) requests_csv_->Append(RequestRow(id_, record));
+    shared_.requests_done.fetch_add(1, std::memory_order_relaxed);
+  }
+  bool ShouldStop() override {
+    return Interrupted() || shared_.failed.load(std::memory_order_relaxed);
+  }
+
+  [[nodiscard]] const Policy& policy() const { return policy_; }
+  [[nodiscard]] const absl::StatusOr<SimulationTotals>& totals() const {
+    return totals_;
+  }
+  [[nodiscard]] const RunStatistics& statistics() const { return statistics_; }
+  /// REQUIRES: it was given one.
+  [[nodiscard]] AtomicFile& requests_csv() { return *requests_csv_; }
+
+ private:
+  Policy policy_;
+  std::string id_;
+  RunStatistics statistics_;
+  std::optional<AtomicFile> requests_csv_;
+  SharedState& shared_;
+  absl::StatusOr<SimulationTotals> totals_ = absl::UnknownError("not run");
+};
+
+/// A line on stderr that is written over, and cleared in the end.
+class ProgressLine {
+ public:
+  explicit ProgressLine(bool enabled) : enabled_(enabled) {}
+  ~ProgressLine() {
+    if (enabled_) std::fputs("\r\x1b[K", stderr);
+  }
+  ProgressLine(const ProgressLine&) = delete;
+  ProgressLine& operator=(const ProgressLine&) = delete;
+
+  void Show(std::int64_t done, std::int64_t total) const {
+    if (!enabled_) return;
+    std::fputs(absl::StrFormat("\r\x1b[Kpagedkv sim: %d %%", 100 * done / total)
+                   .c_str(),
+               stderr);
+  }
+
+ private:
+  bool enabled_;
+};
+
+void RunAll(const SimulationOptions& options,
+            std::span<const TraceRequest> requests,
+            std::vector<PolicyRun>& runs, bool progress, SharedState& shared) {
+  constexpr std::chrono::milliseconds kProgressInterval(200);
+  std::atomic<std::size_t> next = 0;
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::size_t num_finished = 0;
+  const auto work = [&] {
+    for (std::size_t i = next++; i < runs.size(); i = next++) {
+      runs[i].Run(options, requests);
+    }
+    const std::lock_guard lock(mutex);
+    ++num_finished;
+    changed.notify_one();
+  };
+  const std::size_t num_workers = std::min<std::size_t>(
+      runs.size(), std::max(1u, std::thread::hardware_concurrency()));
+  std::vector<std::jthread> workers;
+  for (std::size_t i = 0; i < num_workers; ++i) workers.emplace_back(work);
+
+  const ProgressLine line(progress);
+  const auto total = static_cast<std::int64_t>(requests.size() * runs.size());
+  std::unique_lock lock(mutex);
+  while (!changed.wait_for(lock, kProgressInterval,
+                           [&] { return num_finished == num_workers; })) {
+    line.Show(shared.requests_done, total);
+  }
+}
+
+/// Cancelled comes second: where one policy fails, the others are stopped.
+absl::Status FirstError(const std::vector<PolicyRun>& runs) {
+  absl::Status cancelled;
+  for (const PolicyRun& run : runs) {
+    const absl::Status& status = run.totals().status();
+    if (status.ok()) continue;
+    if (!absl::IsCancelled(status)) return status;
+    cancelled = status;
+  }
+  return cancelled;
+}
+
+/// The files of a report, which appear together at the end.
+class ReportFiles {
+ public:
+  static absl::StatusOr<ReportFiles> Create(const std::filesystem::path& out) {
+    ReportFiles files;
+    for (const char* name :
+         {"requests.csv", "timeseries.csv", "report.md", "report.json"}) {
+      absl::StatusOr<AtomicFile> file = AtomicFile::Create(out / name);
+      if (!file.ok()) return file.status();
+      files.files_.push_back(*std::move(file));
+    }
+    return files;
+  }
+
+  absl::Status Write(const Report& report, std::vector<PolicyRun>& runs) {
+    files_[0].Append(kRequestsHeader);
+    files_[1].Append(kTimeseriesHeader);
+    for (PolicyRun& run : runs) {
+      absl::Status status = files_[0].Append(run.requests_csv());
+      if (!status.ok()) return status;
+      files_[1].Append(TimeseriesRows(run.policy().id(), run.statistics()));
+    }
+    files_[2].Append(SummaryToMarkdown(report));
+    files_[3].Append(ReportToJson(report));
+    if (Interrupted()) return absl::CancelledError("interrupted");
+    for (AtomicFile& file : files_) {
+      absl::Status status = file.Commit();
+      if (!status.ok()) return status;
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  std::vector<AtomicFile> files_;
+};
+
+absl::StatusOr<std::vector<PolicyRun>> PrepareRuns(const SimPlan& plan,
+                                                   const SimRunOptions& options,
+                                                   std::int64_t num_requests,
+                                                   SharedState& shared) {
+  StatisticsOptions statistics;
+  statistics.weight = plan.weight;
+  statistics.window = plan.window;
+  statistics.num_requests = num_requests;
+  statistics.window_ns = plan.simulation.step_ns;
+
+  std::vector<PolicyRun> runs;
+  runs.reserve(plan.policies.size());
+  for (const Policy& policy : plan.policies) {
+    std::optional<AtomicFile> requests_csv;
+    if (options.out) {
+      absl::StatusOr<AtomicFile> part =
+          AtomicFile::Create(*options.out / ("requests.csv." + policy.id()));
+      if (!part.ok()) return part.status();
+      requests_csv.emplace(*std::move(part));
+    }
+    runs.emplace_back(policy, statistics, std::move(requests_csv), shared);
+  }
+  return runs;
+}
+
+Report MakeReport(const SimPlan& plan, TraceSummary trace,
+                  const std::vector<PolicyRun>& runs) {
+  Report report;
+  report.inputs.trace = std::move(trace);
+  if (plan.workload.rate > 0) report.inputs.rate_rps = plan.workload.rate;
+  if (plan.workload.requests > 0) {
+    report.inputs.requests = plan.workload.requests;
+  }
+  report.inputs.seed = plan.workload.seed;
+  report.model = plan.model;
+  report.pool = plan.pool;
+  report.simulation = plan.simulation;
+  report.weight = plan.weight;
+  report.window = plan.window;
+  report.version = PAGEDKV_VERSION;
+  for (const PolicyRun& run : runs) {
+    PolicyResult result;
+    result.policy = run.policy();
+    result.totals = *run.totals();
+    result.metrics = ComputeMetrics(run.statistics(), run.policy(),
+                                    plan.simulation.clock, plan.workload.seed);
+    result.requests = run.statistics().requests();
+    result.num_events = run.statistics().num_events();
+    report.results.push_back(std::move(result));
+  }
+  return report;
+}
+
+absl::Status MakeFolder(const std::filesystem::path& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (!error && !std::filesystem::is_directory(folder, error)) {
+    error = std::make_error_code(std::errc::not_a_directory);
+  }
+  if (!error) return absl::OkStatus();
+  return absl::UnavailableError(
+      absl::StrFormat("--out %s: the folder cannot be made: %s",
+                      folder.string(), error.message()));
+}
+
+}  // namespace
+
+absl::StatusOr<Report> RunSimPlan(const SimPlan& plan,
+                                  const SimRunOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
+  // Before the long work, so that it is not in vain.
+  if (options.out) {
+    absl::Status status = MakeFolder(*options.out);
+    if (!status.ok()) return status;
+  }
+  absl::StatusOr<LoadedWorkload> workload = LoadWorkload(plan.workload);
+  if (!workload.ok()) return workload.status();
+
+  const DeferInterrupts deferred;
+  std::optional<ReportFiles> files;
+  if (options.out) {
+    absl::StatusOr<ReportFiles> created = ReportFiles::Create(*options.out);
+    if (!created.ok()) return created.status();
+    files.emplace(*std::move(created));
+  }
+  SharedState shared;
+  absl::StatusOr<std::vector<PolicyRun>> runs =
+      PrepareRuns(plan, options,
+                  static_cast<std::int64_t>(workload->requests.size()), shared);
+  if (!runs.ok()) return runs.status();
+  RunAll(plan.simulation, workload->requests, *runs, options.progress, shared);
+  if (absl::Status status = FirstError(*runs); !status.ok()) return status;
+
+  Report report = MakeReport(plan, std::move(workload->summary), *runs);
+  if (options.timing) {
+    report.wall_s =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
+            .count();
+  }
+  if (files) {
+    absl::Status status = files->Write(report, *runs);
+    if (!status.ok()) return status;
+  }
+  return report;
+}
+
+}  // namespace pagedkv::sim

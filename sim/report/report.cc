@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/report/report.h"
+
+#include "absl/strings/str_format.h"
+#include "sim/report/decimal.h"
+
+namespace pagedkv::sim {
+namespace {
+
+/// What is not replayed as recorded: nothing is ever dropped in silence.
+void AppendWorkloadWarnings(const Report& report,
+                            std::vector<std::string>& warnings) {
+  const TraceSummary& trace = report.inputs.trace;
+  const std::string of_rows =
+      Grouped(trace.rows) + " requests of " + trace.name;
+  const auto append = [&](std::int64_t rows, const std::string& reason) {
+    if (rows == 0) return;
+    warnings.push_back(absl::StrFormat("dropped %s of %s: %s", Grouped(rows),
+                                       of_rows, reason));
+  };
+  append(trace.dropped.over_max_seq,
+         absl::StrFormat("longer than %s tokens, %s",
+                         Grouped(report.model.max_sequence_tokens.value()),
+                         report.model.max_is_models_own
+                             ? "the context of " + report.model.name +
+                                   "; --max-seq-len sets another limit"
+                             : "which --max-seq-len sets"));
+  append(trace.dropped.zero_output, "no output tokens");
+  append(trace.dropped.malformed, "malformed (--skip-malformed)");
+  append(trace.dropped.out_of_order,
+         "arrived before the row above; --sort keeps them");
+  if (trace.open_loop_turns > 0) {
+    warnings.push_back(absl::StrFormat(
+        "%s of the requests of %s follow another by a delay: they do not wait "
+        "for it to finish",
+        Grouped(trace.open_loop_turns), trace.name));
+  }
+  const bool saturated = report.simulation.saturate ||
+                         report.simulation.clock == ClockKind::kIteration;
+  if (!saturated && trace.kept > 1 && trace.span_ns == 0) {
+    warnings.push_back(absl::StrFormat(
+        "all requests of %s arrive at once; --rate spreads them, --saturate "
+        "offers them as they are admitted",
+        trace.name));
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> Report::Warnings() const {
+  std::vector<std::string> warnings;
+  AppendWorkloadWarnings(*this, warnings);
+  for (const PolicyResult& result : results) {
+    const std::string id = result.policy.id();
+    if (result.totals.rejected > 0) {
+      warnings.push_back(absl::StrFormat(
+          "%s: rejected %s requests that can never fit into the pool", id,
+          Grouped(result.totals.rejected)));
+    }
+    if (result.totals.livelocked_requests > 0) {
+      warnings.push_back(absl::StrFormat(
+          "%s: %s requests were preempted more than %d times in a row without "
+          "progress",
+          id, Grouped(result.totals.livelocked_requests),
+          kLivelockPreemptions));
+    }
+    if (result.metrics.fell_back) {
+      warnings.push_back(absl::StrFormat(
+          "%s: nothing is left of window %s without warm-up and drain: the "
+          "figures are of the whole run",
+          id, WindowName(window)));
+    }
+  }
+  return warnings;
+}
+
+std::optional<double> Report::CapacityGain(const PolicyResult& result) const {
+  const std::optional<Estimate>& base = results.front().metrics.batch_mean;
+  const std::optional<Estimate>& own = result.metrics.batch_mean;
+  if (!base || !own || base->mean <= 0) return std::nullopt;
+  return own->mean / base->mean;
+}
+
+std::optional<double> Report::WasteGbHours(const PolicyResult& result) const {
+  constexpr double kBytesPerGb = 1e9;
+  if (!result.metrics.waste_slot_hours || !model.kv_bytes_per_token) {
+    return std::nullopt;
+  }
+  return *result.metrics.waste_slot_hours *
+         static_cast<double>(model.kv_bytes_per_token->value()) / kBytesPerGb;
+}
+
+std::optional<Bytes> Report::SlotBytes(std::int64_t slots) const {
+  if (!model.kv_bytes_per_token) return std::nullopt;
+  return *model.kv_bytes_per_token * slots;
+}
+
+}  // namespace pagedkv::sim

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef SIM_REPORT_REPORT_H_
+#define SIM_REPORT_REPORT_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "pagedkv/types.h"
+
+#include "sim/replay/simulation.h"
+#include "sim/report/metrics.h"
+#include "sim/report/request_statistics.h"
+#include "sim/report/run_statistics.h"
+#include "sim/trace/trace_summary.h"
+
+namespace pagedkv::sim {
+
+/// What was replayed, and how it was asked for.
+struct ReportInputs {
+  TraceSummary trace;
+  std::optional<double> rate_rps;        ///< missing: as recorded
+  std::optional<std::int64_t> requests;  ///< missing: all
+  std::uint64_t seed = 0;
+};
+
+struct ReportModel {
+  std::string name;
+  std::optional<Bytes> kv_bytes_per_token;  ///< missing: not given
+  TokenCount max_sequence_tokens{0};
+  bool max_is_models_own = false;  ///< not asked for, but the model's context
+};
+
+struct ReportPool {
+  std::optional<TokenCount> slots;  ///< missing: unbounded
+  std::optional<Bytes> bytes;       ///< missing: unbounded, or not known
+  std::string source;               ///< "explicit", "gpu" or "demand"
+  std::string description;          ///< for people: which options made it
+};
+
+/// One policy's run.
+struct PolicyResult {
+  Policy policy;
+  SimulationTotals totals;
+  Metrics metrics;
+  RequestStatistics requests;
+  std::int64_t num_events = 0;
+};
+
+/// All that a run of `pagedkv sim` found out. The first policy is the baseline
+/// of the others.
+struct Report {
+  ReportInputs inputs;
+  ReportModel model;
+  ReportPool pool;
+  SimulationOptions simulation;
+  Weight weight = Weight::kTime;
+  WindowKind window = WindowKind::kBusy;  ///< as asked for
+  std::vector<PolicyResult> results;
+  std::string version;
+  std::optional<double> wall_s;  ///< missing: not recorded
+
+  /// Mean batch relative to the baseline's; missing if either has none.
+  [[nodiscard]] std::optional<double> CapacityGain(
+      const PolicyResult& result) const;
+  /// Missing where time counts steps, or the bytes per token are not known.
+  [[nodiscard]] std::optional<double> WasteGbHours(
+      const PolicyResult& result) const;
+  /// What a reader of the figures must know, one line each: requests that were
+  /// dropped or rejected, windows that had to be widened, requests without
+  /// progress.
+  [[nodiscard]] std::vector<std::string> Warnings() const;
+  /// `slots` in bytes; missing if the bytes per token are not known.
+  [[nodiscard]] std::optional<Bytes> SlotBytes(std::int64_t slots) const;
+};
+
+}  // namespace pagedkv::sim
+
+#endif  // SIM_REPORT_REPORT_H_

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/report/report_json.h"
+
+#include <cstddef>
+#include <optional>
+#include <string_view>
+
+#include <nlohmann/json.hpp>
+
+#include "sim/report/decimal.h"
+#include "sim/trace/sha256.h"
+
+namespace pagedkv::sim {
+namespace {
+
+using nlohmann::json;
+
+void AppendCanonical(const json& value, std::size_t depth, std::string& out) {
+  const std::string indent(2 * depth, ' ');
+  const char* separator = "\n";
+  switch (value.type()) {
+    case json::value_t::object:
+      if (value.empty()) break;
+      out += '{';
+      for (const auto& [key, member] : value.items()) {
+        out += separator + indent + "  " + json(key).dump() + ": ";
+        AppendCanonical(member, depth + 1, out);
+        separator = ",\n";
+      }
+      out += '\n' + indent + '}';
+      return;
+    case json::value_t::array:
+      if (value.empty()) break;
+      out += '[';
+      for (const json& member : value) {
+        out += separator + indent + "  ";
+        AppendCanonical(member, depth + 1, out);
+        separator = ",\n";
+      }
+      out += '\n' + indent + ']';
+      return;
+    case json::value_t::number_float:
+      out += FixedDecimal(value.get<double>());
+      return;
+    default:
+      break;
+  }
+  // A file name may hold any bytes: `replace` keeps the text valid.
+  out += value.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+std::string CanonicalText(const json& document) {
+  std::string text;
+  AppendCanonical(document, 0, text);
+  text += '\n';
+  return text;
+}
+
+template <typename T>
+json OrNull(const std::optional<T>& value) {
+  return value ? json(*value) : json(nullptr);
+}
+
+json OrNull(const std::optional<Bytes>& value) {
+  return value ? json(value->value()) : json(nullptr);
+}
+
+json ToJson(const std::optional<Estimate>& estimate) {
+  if (!estimate) return nullptr;
+  const std::optional<Interval>& interval = estimate->interval;
+  return {{"mean", estimate->mean},
+          {"lo", interval ? json(interval->lo) : json(nullptr)},
+          {"hi", interval ? json(interval->hi) : json(nullptr)}};
+}
+
+double Seconds(std::int64_t nanoseconds) {
+  return static_cast<double>(nanoseconds) * 1e-9;
+}
+
+json InputsToJson(const Report& report) {
+  const TraceSummary& trace = report.inputs.trace;
+  json engine_block_tokens = nullptr;
+  for (const PolicyResult& result : report.results) {
+    if (result.policy.kind == PolicyKind::kPaged) {
+      engine_block_tokens = result.policy.block_size.value();
+      break;
+    }
+  }
+  return {
+      {"rate_rps", OrNull(report.inputs.rate_rps)},
+      {"requests", OrNull(report.inputs.requests)},
+      {"seed", report.inputs.seed},
+      {"trace",
+       {{"name", trace.name},
+        {"format", trace.format},
+        {"sha256", trace.sha256},
+        {"rows", trace.rows},
+        {"kept", trace.kept},
+        {"dropped",
+         {{"zero_output", trace.dropped.zero_output},
+          {"over_max_seq", trace.dropped.over_max_seq},
+          {"malformed", trace.dropped.malformed},
+          {"out_of_order", trace.dropped.out_of_order}}},
+        {"span_s", Seconds(trace.span_ns)},
+        {"rate_rps", trace.rate()},
+        {"tokens",
+         {{"prompt", trace.prompt_tokens}, {"output", trace.output_tokens}}},
+        {"trace_block_tokens", trace.trace_block_tokens > 0
+                                   ? json(trace.trace_block_tokens)
+                                   : json(nullptr)},
+        {"engine_block_tokens", engine_block_tokens}}}};
+}
+
+json PolicyToJson(const Policy& policy, const SimulationOptions& options) {
+  json result = {{"id", policy.id()}};
+  switch (policy.kind) {
+    case PolicyKind::kPaged:
+      result["kind"] = "paged";
+      result["block_size"] = policy.block_size.value();
+      result["watermark"] = options.watermark;
+      result["prefix_cache"] = false;
+      return result;
+    case PolicyKind::kConcat:
+      result["kind"] = "concat";
+      return result;
+    case PolicyKind::kContiguousMax:
+      result["reserve"] = "max";
+      break;
+    case PolicyKind::kContiguousPow2:
+      result["reserve"] = "pow2";
+      break;
+    case PolicyKind::kContiguousOracle:
+      result["reserve"] = "oracle";
+      break;
+    case PolicyKind::kContiguousMaxExact:
+      result["reserve"] = "max";
+      break;
+  }
+  result["kind"] = "contiguous";
+  result["allocator"] =
+      policy.kind == PolicyKind::kContiguousMaxExact ? "arena" : "buddy";
+  return result;
+}
+
+json CausesToJson(const Metrics& metrics) {
+  json causes;
+  for (std::size_t i = 0; i < kNumCauses; ++i) {
+    causes[std::string(kCauseNames[i])] =
+        static_cast<double>(metrics.causes_millionths_pct[i]) * 1e-6;
+  }
+  return causes;
+}
+
+json RequestWasteToJson(const RequestStatistics& requests) {
+  if (requests.num_finished() == 0) return nullptr;
+  json worst = json::array();
+  for (const RequestWaste& request : requests.worst()) {
+    worst.push_back({{"id", request.id},
+                     {"prompt", request.prompt_tokens},
+                     {"output", request.output_tokens},
+                     {"waste_slots", request.waste_slots}});
+  }
+  return {{"p50", requests.WasteQuantile(0.50)},
+          {"p90", requests.WasteQuantile(0.90)},
+          {"p99", requests.WasteQuantile(0.99)},
+          {"max", requests.WasteQuantile(1.0)},
+          {"worst", worst}};
+}
+
+json ResultToJson(const Report& report, const PolicyResult& result) {
+  const Metrics& metrics = result.metrics;
+  const SimulationTotals& totals = result.totals;
+  json batch = ToJson(metrics.batch_mean);
+  if (metrics.batch_mean) {
+    batch["p50"] = metrics.batch_p50;
+    batch["p99"] = metrics.batch_p99;
+    batch["max"] = metrics.batch_max;
+  }
+  json document = {
+      {"window", WindowName(metrics.window)},
+      {"weight", WeightName(report.weight)},
+      {"windows", metrics.num_windows},
+      // A run whose causes ever fail to sum to the pool ends with an error.
+      {"conservation", "exact"},
+      {"denominators",
+       {{"waste_pct", "held"},
+        {"waste_hard_pct", "held"},
+        {"waste_soft_pct", "held"},
+        {"waste_intrinsic_pct", "allocated"},
+        {"effective_pct", "pool"},
+        {"causes_pct", "pool"},
+        {"paper_pct", "pool"}}},
+      {"waste_pct", ToJson(metrics.waste_pct)},
+      {"waste_hard_pct", ToJson(metrics.waste_hard_pct)},
+      {"waste_soft_pct", ToJson(metrics.waste_soft_pct)},
+      {"waste_intrinsic_pct", ToJson(metrics.waste_intrinsic_pct)},
+      {"effective_pct", ToJson(metrics.token_pct)},
+      {"causes_pct", CausesToJson(metrics)},
+      {"paper_pct",
+       {{"token", ToJson(metrics.token_pct)},
+        {"reserved", ToJson(metrics.reserved_pct)},
+        {"internal", ToJson(metrics.internal_pct)},
+        {"external_and_others", ToJson(metrics.external_and_others_pct)}}},
+      {"waste_gb_hours", OrNull(report.WasteGbHours(result))},
+      {"batch", batch},
+      {"capacity_gain", OrNull(report.CapacityGain(result))},
+      {"peak_slots", totals.peak_slots},
+      {"demand_peak",
+       report.simulation.demand ? json(totals.capacity_slots) : json(nullptr)},
+      {"frag_index", OrNull(metrics.frag_index)},
+      {"admit",
+       {{"blocked_s",
+         {{"capacity", Seconds(totals.blocked_capacity_ns)},
+          {"fragmentation", Seconds(totals.blocked_fragmented_ns)},
+          {"watermark", Seconds(totals.blocked_watermark_ns)},
+          {"cap", Seconds(totals.blocked_policy_ns)}}}}},
+      {"preempt",
+       {{"count", totals.preemptions},
+        {"recomputed_tokens", totals.recomputed_tokens},
+        {"swapped_bytes", 0},  // preemption is by recomputation only
+        {"max_per_request", totals.max_preemptions_per_request},
+        {"livelock", totals.livelocked_requests}}},
+      {"per_request", {{"waste_slots", RequestWasteToJson(result.requests)}}},
+      {"requests",
+       {{"finished", totals.finished}, {"rejected", totals.rejected}}},
+      {"steps", totals.steps},
+      {"duration_s", Seconds(totals.end_ns)}};
+  if (result.policy.kind == PolicyKind::kConcat) {
+    document["growth"] = {
+        {"copied_slots", totals.copied_slots},
+        {"copied_bytes", OrNull(report.SlotBytes(totals.copied_slots))},
+        {"transient_peak_slots", totals.transient_peak_slots},
+        {"transient_peak_bytes",
+         OrNull(report.SlotBytes(totals.transient_peak_slots))}};
+  }
+  return document;
+}
+
+}  // namespace
+
+std::string ReportToJson(const Report& report) {
+  const SimulationOptions& options = report.simulation;
+  json policies = json::array();
+  json results = json::object();
+  std::int64_t num_events = 0;
+  for (const PolicyResult& result : report.results) {
+    policies.push_back(PolicyToJson(result.policy, options));
+    results[result.policy.id()] = ResultToJson(report, result);
+    num_events += result.num_events;
+  }
+  const std::optional<TokenCount>& slots = report.pool.slots;
+  json document = {
+      {"schema", "pagedkv.report/1"},
+      {"inputs", InputsToJson(report)},
+      {"model",
+       {{"name", report.model.name},
+        {"kv_bytes_per_token", OrNull(report.model.kv_bytes_per_token)},
+        {"max_seq_len", report.model.max_sequence_tokens.value()}}},
+      {"pool",
+       {{"slots", slots ? json(slots->value()) : json(nullptr)},
+        {"bytes", OrNull(report.pool.bytes)},
+        {"source", report.pool.source}}},
+      {"clock",
+       {{"kind",
+         options.clock == ClockKind::kIteration ? "iteration" : "fixed"},
+        {"preset", nullptr},
+        // A step of the iteration clock is reported as one second.
+        {"step_s", Seconds(options.step_ns)},
+        {"saturated",
+         options.saturate || options.clock == ClockKind::kIteration}}},
+      {"limits",
+       {{"max_num_seqs", options.max_num_seqs},
+        {"max_num_batched_tokens", options.max_num_batched_tokens.value()}}},
+      {"window",
+       {{"asked", WindowName(report.window)},
+        {"warm_up", kWarmUpDefinition},
+        {"drain", kDrainDefinition}}},
+      {"policies", policies},
+      {"baseline", report.results.front().policy.id()},
+      {"results", results},
+      {"warnings", report.Warnings()}};
+  Sha256 hash;
+  hash.Update(CanonicalText(document));
+  document["hash"] = hash.Finish();
+  document["run"] = {{"version", report.version},
+                     {"wall_s", OrNull(report.wall_s)},
+                     {"events", num_events}};
+  return CanonicalText(document);
+}
+
+}  // namespace pagedkv::sim

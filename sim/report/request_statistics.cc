@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/report/request_statistics.h"
+
+#include <algorithm>
+#include <cmath>
+#include <tuple>
+
+#include "sim/replay/policy.h"
+#include "sim/trace/trace_request.h"
+
+namespace pagedkv::sim {
+
+void RequestStatistics::Add(const RequestRecord& record) {
+  if (record.rejected) return;
+  TraceRequest request;
+  request.prompt_tokens = record.prompt_tokens;
+  request.output_tokens = record.output_tokens;
+  const RequestWaste waste{
+      record.id, record.prompt_tokens, record.output_tokens,
+      std::max<std::int64_t>(0, record.slots_granted - FinalSlots(request))};
+  ++num_finished_;
+  ++requests_by_waste_[waste.waste_slots];
+
+  const auto position =
+      std::upper_bound(worst_.begin(), worst_.end(), waste,
+                       [](const RequestWaste& a, const RequestWaste& b) {
+                         return std::tuple(-a.waste_slots, a.id) <
+                                std::tuple(-b.waste_slots, b.id);
+                       });
+  worst_.insert(position, waste);
+  if (worst_.size() > kNumWorst) worst_.pop_back();
+}
+
+std::int64_t RequestStatistics::WasteQuantile(double quantile) const {
+  const auto rank = static_cast<std::int64_t>(
+      std::ceil(quantile * static_cast<double>(num_finished_)));
+  std::int64_t seen = 0;
+  std::int64_t waste = 0;
+  for (const auto& [slots, requests] : requests_by_waste_) {
+    waste = slots;
+    seen += requests;
+    if (seen >= rank) break;
+  }
+  return waste;
+}
+
+}  // namespace pagedkv::sim

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef SIM_REPORT_REQUEST_STATISTICS_H_
+#define SIM_REPORT_REQUEST_STATISTICS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "sim/replay/simulation.h"
+
+namespace pagedkv::sim {
+
+/// A finished request and the slots that it was granted and never used: those
+/// beyond its final length.
+struct RequestWaste {
+  std::int64_t id = 0;
+  std::int32_t prompt_tokens = 0;
+  std::int32_t output_tokens = 0;
+  std::int64_t waste_slots = 0;
+};
+
+/// The distribution of slots wasted per finished request. Memory is bounded by
+/// the largest grant, not by the number of requests. Thread-compatible.
+class RequestStatistics {
+ public:
+  static constexpr std::size_t kNumWorst = 10;
+
+  void Add(const RequestRecord& record);
+
+  [[nodiscard]] std::int64_t num_finished() const { return num_finished_; }
+  /// The least waste that `quantile` (0 < q <= 1) of the finished requests do
+  /// not exceed. REQUIRES: num_finished() > 0.
+  [[nodiscard]] std::int64_t WasteQuantile(double quantile) const;
+  /// At most `kNumWorst`: most waste first, the lower id first among equals.
+  [[nodiscard]] const std::vector<RequestWaste>& worst() const {
+    return worst_;
+  }
+
+ private:
+  std::int64_t num_finished_ = 0;
+  std::map<std::int64_t, std::int64_t> requests_by_waste_;
+  std::vector<RequestWaste> worst_;
+};
+
+}  // namespace pagedkv::sim
+
+#endif  // SIM_REPORT_REQUEST_STATISTICS_H_

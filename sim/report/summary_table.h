@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef SIM_REPORT_SUMMARY_TABLE_H_
+#define SIM_REPORT_SUMMARY_TABLE_H_
+
+#include <string>
+
+#include "sim/report/report.h"
+
+namespace pagedkv::sim {
+
+/// The report at a glance, in three forms: the pool, the workload and the
+/// conditions first, then one line for each policy, in the columns of the
+/// PagedAttention paper's Fig. 2, then what else is worth a line.
+
+/// For a terminal, where the warnings are on stderr already.
+std::string SummaryToText(const Report& report);
+/// For a document, with the warnings.
+std::string SummaryToMarkdown(const Report& report);
+/// For a script: one header line, no prose; the conditions are columns.
+std::string SummaryToCsv(const Report& report);
+
+}  // namespace pagedkv::sim
+
+#endif  // SIM_REPORT_SUMMARY_TABLE_H_

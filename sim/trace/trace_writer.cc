@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/trace/trace_writer.h"
+
+#include <chrono>
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "sim/trace/rechunk.h"
+
+namespace pagedkv::sim {
+namespace {
+
+constexpr BlockSize kMooncakeBlock{512};
+
+bool EndsWith(std::string_view text, std::string_view suffix) {
+  return text.size() >= suffix.size() &&
+         text.substr(text.size() - suffix.size()) == suffix;
+}
+
+/// Arrivals become times since 1970, which no trace was recorded in.
+void AppendAzure(const TraceRequest& request, std::string& text) {
+  const std::chrono::sys_time<std::chrono::nanoseconds> time(
+      std::chrono::nanoseconds(request.arrival_ns));
+  const auto day = std::chrono::floor<std::chrono::days>(time);
+  const std::chrono::year_month_day date(day);
+  const std::chrono::hh_mm_ss clock(time - day);
+  absl::StrAppendFormat(
+      &text, "%04d-%02d-%02d %02d:%02d:%02d.%09d,%d,%d\n",
+      static_cast<int>(date.year()), static_cast<unsigned>(date.month()),
+      static_cast<unsigned>(date.day()), clock.hours().count(),
+      clock.minutes().count(), clock.seconds().count(),
+      clock.subseconds().count(), request.prompt_tokens, request.output_tokens);
+}
+
+void AppendMooncake(const TraceRequest& request, BlockSize block,
+                    std::string& text) {
+  constexpr std::int64_t kNsPerMs = 1'000'000;
+  absl::StrAppendFormat(&text, "{\"timestamp\": %d",
+                        request.arrival_ns / kNsPerMs);
+  if (const std::int64_t rest = request.arrival_ns % kNsPerMs; rest != 0) {
+    absl::StrAppendFormat(&text, ".%06d", rest);
+    text.erase(text.find_last_not_of('0') + 1);
+  }
+  absl::StrAppendFormat(&text, ", \"input_length\": %d, \"output_length\": %d",
+                        request.prompt_tokens, request.output_tokens);
+  if (!request.block_ids.empty()) {
+    const std::vector<std::uint64_t> ids =
+        block == kMooncakeBlock
+            ? request.block_ids
+            : Rechunk(request.block_ids, block,
+                      TokenCount(request.prompt_tokens), kMooncakeBlock);
+    absl::StrAppendFormat(&text, ", \"hash_ids\": [%s]",
+                          absl::StrJoin(ids, ", "));
+  }
+  text += "}\n";
+}
+
+}  // namespace
+
+absl::StatusOr<TraceWriter> TraceWriter::ForPath(std::string_view path,
+                                                 BlockSize block) {
+  if (EndsWith(path, ".csv")) return TraceWriter(false, block);
+  if (EndsWith(path, ".jsonl")) return TraceWriter(true, block);
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "%s: unknown kind of trace; end its name with .csv (Azure) or .jsonl "
+      "(Mooncake)",
+      path));
+}
+
+std::string_view TraceWriter::header() const {
+  return jsonl_ ? "" : "TIMESTAMP,ContextTokens,GeneratedTokens\n";
+}
+
+void TraceWriter::Append(const TraceRequest& request, std::string& text) const {
+  if (jsonl_) {
+    AppendMooncake(request, block_, text);
+  } else {
+    AppendAzure(request, text);
+  }
+}
+
+}  // namespace pagedkv::sim

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/report/report_json.h"
+
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "tests/sim/report/example_report.h"
+
+namespace pagedkv::sim {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+nlohmann::json Parse(const std::string& text) {
+  return nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+}
+
+TEST(ReportJsonTest, TheSameReportGivesTheSameBytes) {
+  EXPECT_EQ(ReportToJson(ExampleReport()), ReportToJson(ExampleReport()));
+}
+
+TEST(ReportJsonTest, TheHashCoversResultsButNotTheRun) {
+  const Report report = ExampleReport();
+  Report slower = report;
+  slower.wall_s = 12.5;
+  slower.version = "another";
+  Report different = report;
+  different.results[0].totals.finished += 1;
+  const auto hash = [](const Report& of) {
+    return Parse(ReportToJson(of))["hash"];
+  };
+  EXPECT_EQ(hash(slower), hash(report));
+  EXPECT_NE(hash(different), hash(report));
+  EXPECT_EQ(Parse(ReportToJson(slower))["run"]["wall_s"], 12.5);
+}
+
+TEST(ReportJsonTest, KeysAreSortedAndFractionsHaveSixDecimals) {
+  const std::string text = ReportToJson(ExampleReport());
+  EXPECT_LT(text.find("\"baseline\""), text.find("\"clock\""));
+  EXPECT_THAT(text, HasSubstr("\"span_s\": 3501.721937,"));
+  EXPECT_THAT(text, HasSubstr("\"token\": 40.000000"));
+  EXPECT_THAT(text, HasSubstr("\"kept\": 1000,"));
+}
+
+TEST(ReportJsonTest, StatesPolicyPoolModelAndResults) {
+  const nlohmann::json report = Parse(ReportToJson(ExampleReport()));
+  EXPECT_EQ(report["schema"], "pagedkv.report/1");
+  EXPECT_EQ(report["pool"]["bytes"], 1'000'999);
+  EXPECT_EQ(report["model"]["max_seq_len"], 2'048);
+  EXPECT_EQ(report["inputs"]["trace"]["dropped"]["over_max_seq"], 7);
+  EXPECT_EQ(report["inputs"]["trace"]["trace_block_tokens"], nullptr);
+  EXPECT_EQ(report["inputs"]["trace"]["engine_block_tokens"], 16);
+  EXPECT_EQ(report["policies"][0]["allocator"], "buddy");
+  EXPECT_EQ(report["policies"][1]["block_size"], 16);
+  EXPECT_EQ(report["baseline"], "contiguous-max");
+
+  const nlohmann::json& paged = report["results"]["paged-16"];
+  EXPECT_EQ(paged["capacity_gain"], 2.0);
+  EXPECT_EQ(paged["effective_pct"]["mean"], 40.0);
+  EXPECT_EQ(paged["demand_peak"], nullptr);
+  EXPECT_EQ(paged["admit"]["blocked_s"]["capacity"], 0.5);
+  EXPECT_EQ(paged["preempt"]["count"], 1'234);
+  EXPECT_EQ(paged["per_request"]["waste_slots"]["max"], 200);
+  EXPECT_EQ(paged["per_request"]["waste_slots"]["worst"][0]["id"], 2);
+  EXPECT_FALSE(paged.contains("growth"));
+  EXPECT_EQ(report["results"]["concat"]["growth"]["copied_bytes"], 5'000'000);
+}
+
+TEST(ReportJsonTest, WhatIsNotKnownIsNull) {
+  Report report = ExampleReport();
+  report.model.kv_bytes_per_token.reset();
+  report.pool.slots.reset();
+  report.pool.bytes.reset();
+  const nlohmann::json json = Parse(ReportToJson(report));
+  EXPECT_EQ(json["pool"]["slots"], nullptr);
+  EXPECT_EQ(json["model"]["kv_bytes_per_token"], nullptr);
+  EXPECT_EQ(json["results"]["paged-16"]["waste_gb_hours"], nullptr);
+  EXPECT_EQ(json["results"]["concat"]["growth"]["copied_bytes"], nullptr);
+  EXPECT_EQ(json["run"]["wall_s"], nullptr);
+}
+
+TEST(ReportJsonTest, AFileNameOfAnyBytesIsStillValidJson) {
+  Report report = ExampleReport();
+  report.inputs.trace.name = "tr\"ace\xff\n.csv";
+  const nlohmann::json json = Parse(ReportToJson(report));
+  ASSERT_FALSE(json.is_discarded());
+  EXPECT_EQ(json["inputs"]["trace"]["name"], "tr\"ace\xef\xbf\xbd\n.csv");
+}
+
+}  // namespace
+}  // namespace pagedkv::sim

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/report/summary_table.h"
+
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "absl/strings/str_split.h"
+#include "tests/sim/report/example_report.h"
+
+namespace pagedkv::sim {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+TEST(SummaryTableTest, EchoesThePoolFirstAndSaysWhatThePercentagesAreOf) {
+  const std::vector<std::string> lines =
+      absl::StrSplit(SummaryToText(ExampleReport()), '\n');
+  ASSERT_GE(lines.size(), 8u);
+  EXPECT_EQ(lines[0],
+            "pool: 1,000 slots (976.56 KiB), from --memory; model: opt-13b, "
+            "1,000 B per token");
+  EXPECT_EQ(lines[1],
+            "workload: conv.csv (azure), 1,000 of 1,010 requests, 22,361,870 "
+            "prompt and 4,088,665 output tokens");
+  EXPECT_EQ(lines[2],
+            "percent of the pool; weight: time; window: saturated, without "
+            "warm-up and drain; maximum length: 2,048 tokens; clock: fixed, 1 "
+            "s per step");
+}
+
+TEST(SummaryTableTest, HasThePapersColumnsAndALineForEachPolicy) {
+  const std::vector<std::string> lines =
+      absl::StrSplit(SummaryToText(ExampleReport()), '\n');
+  ASSERT_GE(lines.size(), 8u);
+  // 410 slots of 1,000 bytes wasted for 40 s are 0.0000046 GB hours.
+  EXPECT_EQ(lines[4],
+            "policy         |  token % +- | reserved % | internal % | ext & "
+            "other % | batch | vs base | preempt | GB-h wasted");
+  EXPECT_EQ(lines[5],
+            "contiguous-max | 40.0 +- 0.0 |       10.0 |       20.0 |          "
+            "30.0 |  1.50 |   1.00x |   1,234 |        0.00");
+  EXPECT_EQ(lines[6],
+            "paged-16       | 40.0 +- 0.0 |       10.0 |       20.0 |          "
+            "30.0 |  3.00 |   2.00x |   1,234 |        0.00");
+}
+
+TEST(SummaryTableTest, ConcatSaysWhatGrowingCosts) {
+  EXPECT_THAT(SummaryToText(ExampleReport()),
+              HasSubstr("concat: copies 5,000 slots (4.77 MiB) to grow, and "
+                        "holds up to 12 slots (11.72 KiB) twice meanwhile\n"));
+}
+
+TEST(SummaryTableTest, DemandSaysWhatEachPolicyNeeds) {
+  Report report = ExampleReport();
+  report.simulation.demand = true;
+  report.pool.slots.reset();
+  const std::string text = SummaryToText(report);
+  EXPECT_THAT(text, ::testing::StartsWith("pool: unbounded (--demand); "));
+  EXPECT_THAT(text, HasSubstr("paged-16: needs 1,000 slots (976.56 KiB) at its "
+                              "peak\n"));
+}
+
+TEST(SummaryTableTest, WhatIsMissingIsADash) {
+  Report report = ExampleReport();
+  for (PolicyResult& result : report.results) result.metrics = Metrics{};
+  EXPECT_THAT(SummaryToText(report),
+              HasSubstr("|          - |          - |          - |             "
+                        "- |     - |       - |"));
+}
+
+TEST(SummaryTableTest, MarkdownHasATableAndTheWarnings) {
+  const std::string text = SummaryToMarkdown(ExampleReport());
+  EXPECT_THAT(text, HasSubstr("\n| policy | token % +- | reserved % "));
+  EXPECT_THAT(text, HasSubstr("\n| paged-16 | 40.0 +- 0.0 | 10.0 | 20.0 | 30.0 "
+                              "| 3.00 | 2.00x | 1,234 | 0.00 |\n"));
+  EXPECT_THAT(text, HasSubstr("\n- warning: dropped 7 of 1,010 requests of "
+                              "conv.csv: longer than 2,048 tokens, the context "
+                              "of opt-13b; --max-seq-len sets another limit"));
+}
+
+TEST(SummaryTableTest, CsvCarriesTheConditionsInItsRows) {
+  const std::vector<std::string> lines =
+      absl::StrSplit(SummaryToCsv(ExampleReport()), '\n');
+  ASSERT_EQ(lines.size(), 5u);
+  EXPECT_EQ(lines[2],
+            "paged-16,time,saturated,2048,40.000000,40.000000,40.000000,"
+            "10.000000,20.000000,30.000000,3.000000,2.000000,1234,0.000005");
+}
+
+TEST(ReportTest, WarnsOfEverythingThatWasLeftOut) {
+  Report report = ExampleReport();
+  report.model.max_is_models_own = false;
+  report.results[0].totals.rejected = 4;
+  report.results[1].totals.livelocked_requests = 2;
+  report.results[2].metrics.fell_back = true;
+  EXPECT_THAT(
+      report.Warnings(),
+      ElementsAre(
+          "dropped 7 of 1,010 requests of conv.csv: longer than 2,048 tokens, "
+          "which --max-seq-len sets",
+          "dropped 3 of 1,010 requests of conv.csv: no output tokens",
+          "contiguous-max: rejected 4 requests that can never fit into the "
+          "pool",
+          "paged-16: 2 requests were preempted more than 3 times in a row "
+          "without progress",
+          "concat: nothing is left of window saturated without warm-up and "
+          "drain: the figures are of the whole run"));
+}
+
+}  // namespace
+}  // namespace pagedkv::sim

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/workload/workload_source.h"
+
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/sim/trace/trace_test_support.h"
+
+namespace pagedkv::sim {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+std::string Message(const WorkloadOptions& options) {
+  return std::string(LoadWorkload(options).status().message());
+}
+
+std::vector<std::int64_t> Arrivals(const LoadedWorkload& loaded) {
+  std::vector<std::int64_t> arrivals;
+  for (const TraceRequest& request : loaded.requests) {
+    arrivals.push_back(request.arrival_ns);
+  }
+  return arrivals;
+}
+
+constexpr std::string_view kTrace =
+    "arrived_at,num_prefill_tokens,num_decode_tokens\n"
+    "2,100,10\n"
+    "4,200,20\n"
+    "1,300,30\n"
+    "6,400,40\n";
+
+TEST(WorkloadSourceTest, LoadsATraceWithItsSummary) {
+  const TestFile file(kTrace);
+  const auto loaded = LoadWorkload({.trace = file.path()});
+  ASSERT_TRUE(loaded.ok());
+  EXPECT_THAT(Arrivals(*loaded), ElementsAre(0, 2'000'000'000, 4'000'000'000));
+  const TraceSummary& summary = loaded->summary;
+  EXPECT_EQ(summary.format, "vidur");
+  EXPECT_EQ(summary.rows, 4);
+  EXPECT_EQ(summary.kept, 3);
+  EXPECT_EQ(summary.dropped, DroppedRows{.out_of_order = 1});
+  EXPECT_EQ(summary.span_ns, 4'000'000'000);
+  EXPECT_EQ(summary.prompt_tokens, 700);
+  EXPECT_EQ(summary.output_tokens, 70);
+}
+
+TEST(WorkloadSourceTest, SortsOnRequestAndStartsAtTheFirstArrival) {
+  const TestFile file(kTrace);
+  const auto loaded = LoadWorkload({.trace = file.path(), .sort = true});
+  ASSERT_TRUE(loaded.ok());
+  EXPECT_THAT(Arrivals(*loaded),
+              ElementsAre(0, 1'000'000'000, 3'000'000'000, 5'000'000'000));
+  EXPECT_EQ(loaded->requests[0].id, 2);
+  EXPECT_EQ(loaded->summary.kept, 4);
+  EXPECT_EQ(loaded->summary.span_ns, 5'000'000'000);
+}
+
+TEST(WorkloadSourceTest, ScalesATraceToARate) {
+  const TestFile file(kTrace);
+  const auto loaded = LoadWorkload({.trace = file.path(), .rate = 4.0});
+  ASSERT_TRUE(loaded.ok());
+  EXPECT_THAT(Arrivals(*loaded), ElementsAre(0, 250'000'000, 500'000'000));
+  EXPECT_EQ(loaded->summary.span_ns, 500'000'000);
+  EXPECT_DOUBLE_EQ(loaded->summary.rate(), 4.0);
+}
+
+TEST(WorkloadSourceTest, GivesALengthsOnlyTraceArrivalsByRateAndSeed) {
+  const TestFile file("num_prefill_tokens,num_decode_tokens\n1,1\n2,2\n3,3\n");
+  const auto at_once = LoadWorkload({.trace = file.path()});
+  ASSERT_TRUE(at_once.ok());
+  EXPECT_THAT(Arrivals(*at_once), ElementsAre(0, 0, 0));
+  const auto spread =
+      LoadWorkload({.trace = file.path(), .rate = 1.0, .seed = 3});
+  ASSERT_TRUE(spread.ok());
+  EXPECT_EQ(spread->requests[0].arrival_ns, 0);
+  EXPECT_LT(0, spread->requests[1].arrival_ns);
+  EXPECT_LT(spread->requests[1].arrival_ns, spread->requests[2].arrival_ns);
+}
+
+TEST(WorkloadSourceTest, GeneratesABuiltinWorkload) {
+  const auto loaded = LoadWorkload(
+      {.workload = "mooncake-conversation", .requests = 50, .seed = 1});
+  ASSERT_TRUE(loaded.ok());
+  EXPECT_EQ(loaded->requests.size(), 50U);
+  EXPECT_EQ(loaded->summary.name, "mooncake-conversation");
+  EXPECT_EQ(loaded->summary.format, "builtin");
+  EXPECT_EQ(loaded->summary.rows, 50);
+  EXPECT_EQ(loaded->summary.kept, 50);
+  EXPECT_EQ(loaded->summary.trace_block_tokens, 512);
+  EXPECT_GT(loaded->summary.span_ns, 0);
+
+  const auto all = LoadWorkload({.workload = "azure-code-2023"});
+  ASSERT_TRUE(all.ok());
+  EXPECT_EQ(all->summary.kept, 8819);
+  EXPECT_EQ(all->summary.trace_block_tokens, 0);
+}
+
+// A change of these changes every workload that was published by its seed.
+TEST(WorkloadSourceTest, GeneratesTheSameBytesOnEveryMachine) {
+  const auto hash = [](const char* name) {
+    return LoadWorkload({.workload = name, .requests = 1000, .seed = 42})
+        ->summary.sha256.substr(0, 16);
+  };
+  EXPECT_EQ(hash("sharegpt"), "8cdc2dcea73411c9");
+  EXPECT_EQ(hash("alpaca"), "96752739ca14c9ca");
+  EXPECT_EQ(hash("azure-conv-2023"), "fc25f13e819fc734");
+  EXPECT_EQ(hash("azure-code-2023"), "75042cf2d00e2d88");
+  EXPECT_EQ(hash("mooncake-conversation"), "033e43a405e7b8af");
+}
+
+TEST(WorkloadSourceTest, DropsWhatIsLongerThanTheMaximumFromEither) {
+  const TestFile file(kTrace);
+  const auto trace =
+      LoadWorkload({.trace = file.path(), .max_sequence_tokens = 219});
+  ASSERT_TRUE(trace.ok());
+  EXPECT_EQ(trace->summary.kept, 1);
+  EXPECT_EQ(trace->summary.dropped,
+            (DroppedRows{.out_of_order = 1, .over_max_seq = 2}));
+  const auto builtin = LoadWorkload({.workload = "azure-conv-2023",
+                                     .requests = 1000,
+                                     .max_sequence_tokens = 1000});
+  ASSERT_TRUE(builtin.ok());
+  EXPECT_GT(builtin->summary.dropped.over_max_seq, 100);
+  EXPECT_EQ(builtin->summary.kept + builtin->summary.dropped.over_max_seq,
+            1000);
+  for (const TraceRequest& request : builtin->requests) {
+    EXPECT_LE(request.prompt_tokens + request.output_tokens, 1000);
+  }
+}
+
+TEST(WorkloadSourceTest, RefusesOptionsThatMakeNoSense) {
+  EXPECT_THAT(Message({}), HasSubstr("--trace FILE or --workload NAME"));
+  EXPECT_THAT(Message({.trace = "a", .workload = "b"}), HasSubstr("either"));
+  EXPECT_THAT(Message({.workload = "alpaca", .requests = -1}),
+              HasSubstr("negative"));
+  EXPECT_THAT(Message({.workload = "alpaca", .rate = -1}), HasSubstr("rate"));
+  EXPECT_THAT(Message({.workload = "nothing"}), HasSubstr("unknown workload"));
+  EXPECT_THAT(Message({.trace = "/nonexistent"}), HasSubstr("/nonexistent"));
+}
+
+TEST(WorkloadSourceTest, SaysWhyNoRequestIsLeft) {
+  const TestFile file(kTrace);
+  EXPECT_THAT(
+      Message({.trace = file.path(), .max_sequence_tokens = 100}),
+      HasSubstr("no request is left of 4 rows: 0 malformed, 0 without output, "
+                "1 out of order, 3 longer than 100 tokens"));
+}
+
+}  // namespace
+}  // namespace pagedkv::sim
