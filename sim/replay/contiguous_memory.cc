@@ -98,9 +98,14 @@ class ArenaMemory : public ContiguousMemory {
 };
 
 // Grants that follow the tokens present, counted and not placed: what an
-// allocator over virtual memory achieves at best. By copy, a sequence that
-// grows from n to m tokens holds n + m slots until the copy is done, so
-// admission leaves room for the second copy of the longest sequence.
+// allocator over virtual memory achieves at best.
+//
+// By copy (`torch.cat` of the cache and the new tokens), a sequence that grows
+// from n to m tokens holds n + m slots until the copy is done. Sequences grow
+// one after another, each in all layers, so a step needs room for one second
+// copy at a time, and admission leaves room for that of the longest sequence.
+// Not layer by layer over the whole batch, which needs the same room divided
+// by the number of layers and times the sequences: the model is unknown here.
 class GrowingMemory : public ContiguousMemory {
  public:
   GrowingMemory(const GrantRule& rule, bool by_copy, std::int64_t capacity,

@@ -97,8 +97,9 @@ struct SimulationTotals {
   std::int64_t recomputed_tokens = 0;
   std::int32_t max_preemptions_per_request = 0;
   std::int64_t livelocked_requests = 0;
-  std::int64_t copied_slots = 0;          ///< concat: slots copied to grow
-  std::int64_t transient_peak_slots = 0;  ///< concat: old and new at a time
+  std::int64_t copied_slots = 0;  ///< concat: slots copied to grow
+  /// concat: the most in use while one sequence has its old and its new copy.
+  std::int64_t transient_peak_slots = 0;
   /// Time with a request at the head of the queue, by cause:
   /// kBlockedCapacity, kBlockedFragmented, kWatermark, kBlockedPolicy.
   std::int64_t blocked_capacity_ns = 0;

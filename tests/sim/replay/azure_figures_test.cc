@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Figures that are known for the Azure 2023 conversation trace.
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <string>
 #include <vector>
 
@@ -14,28 +14,19 @@
 #include "sim/replay/policy.h"
 #include "sim/replay/simulation.h"
 #include "sim/trace/trace_request.h"
-#include "tests/sim/replay/requests.h"
+#include "sim/workload/workload_source.h"
 
 namespace pagedkv::sim {
 namespace {
 
-// The lengths alone, all arriving at once.
-std::vector<TraceRequest> ReadLengths() {
+std::vector<TraceRequest> ReadTrace() {
   const char* folder = std::getenv("PAGEDKV_TRACES");
-  std::ifstream file((folder != nullptr ? std::string(folder)
-                                        : PAGEDKV_SOURCE_DIR
-                          "/../shared/traces") +
-                     "/azure_2023_conv.csv");
-  std::vector<Lengths> lengths;
-  std::string line;
-  while (std::getline(file, line)) {
-    Lengths row;
-    if (std::sscanf(line.c_str(), "%*[^,],%d,%d", &row.prompt, &row.output) ==
-        2) {
-      lengths.push_back(row);
-    }
-  }
-  return Requests(lengths);
+  const auto workload = LoadWorkload(
+      {.trace = (folder != nullptr ? std::string(folder)
+                                   : PAGEDKV_SOURCE_DIR "/../shared/traces") +
+                "/azure_2023_conv.csv"});
+  if (!workload.ok()) return {};
+  return workload->requests;
 }
 
 class AzureFiguresTest : public testing::Test {
@@ -67,7 +58,7 @@ class AzureFiguresTest : public testing::Test {
            (1.0 - static_cast<double>(present) / static_cast<double>(granted));
   }
 
-  const std::vector<TraceRequest> requests_ = ReadLengths();
+  const std::vector<TraceRequest> requests_ = ReadTrace();
 };
 
 TEST_F(AzureFiguresTest, MaxLengthWastesByTheMaximum) {
