@@ -36,11 +36,11 @@ TEST(BlockPoolTest, RefusesOptionsOutOfRange) {
                 .code(),
             absl::StatusCode::kInvalidArgument);
   for (double watermark : {-0.1, 1.0, 0.0 / 0.0}) {
-    EXPECT_EQ(BlockPool::Create(
-                  {.num_blocks = BlockCount(8), .watermark = watermark})
-                  .status()
-                  .code(),
-              absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(
+        BlockPool::Create({.num_blocks = BlockCount(8), .watermark = watermark})
+            .status()
+            .code(),
+        absl::StatusCode::kInvalidArgument);
   }
 }
 
@@ -121,8 +121,8 @@ TEST(BlockPoolTest, NullBlocksAreSkipped) {
 }
 
 TEST(BlockPoolTest, WatermarkIsRoundedDown) {
-  const BlockPool pool = *BlockPool::Create(
-      {.num_blocks = BlockCount(150), .watermark = 0.01});
+  const BlockPool pool =
+      *BlockPool::Create({.num_blocks = BlockCount(150), .watermark = 0.01});
   EXPECT_EQ(pool.watermark_blocks(), BlockCount(1));
 }
 
@@ -132,9 +132,8 @@ TEST(BlockPoolTest, BlocksWithoutContentAreReissuedBeforeCachedOnes) {
   pool.SetCached(BlockId(1), true);
   pool.SetCached(BlockId(3), true);
   ASSERT_TRUE(pool.Release(Ids({1, 2, 3, 4})).ok());
-  EXPECT_THAT(pool.FreeBlocks(),
-              ElementsAre(BlockId(2), BlockId(4), BlockId(5), BlockId(1),
-                          BlockId(3)));
+  EXPECT_THAT(pool.FreeBlocks(), ElementsAre(BlockId(2), BlockId(4), BlockId(5),
+                                             BlockId(1), BlockId(3)));
   std::vector<BlockId> evicted;
   std::vector<BlockId> all(5);
   ASSERT_TRUE(pool.TryAllocate(all, &evicted));
