@@ -6,6 +6,7 @@
 #include "absl/status/status.h"
 #include "sim/cli/command.h"
 #include "sim/cli/sim_command.h"
+#include "sim/cli/trace_command.h"
 
 int main(int argc, char** argv) {
   CLI::App app(
@@ -17,6 +18,7 @@ int main(int argc, char** argv) {
 
   int exit_code = pagedkv::sim::kExitOk;
   pagedkv::sim::AddSimCommand(app, exit_code);
+  pagedkv::sim::AddTraceCommand(app, exit_code);
 
   try {
     app.parse(argc, argv);
