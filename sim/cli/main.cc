@@ -4,6 +4,7 @@
 #include "sim/cli/calc_command.h"
 #include "sim/cli/command.h"
 #include "sim/cli/sim_command.h"
+#include "sim/cli/trace_command.h"
 
 int main(int argc, char** argv) {
   CLI::App app(
@@ -17,6 +18,7 @@ int main(int argc, char** argv) {
   int exit_code = pagedkv::sim::kExitOk;
   pagedkv::sim::AddSimCommand(app, exit_code);
   pagedkv::sim::AddCalcCommand(app, exit_code);
+  pagedkv::sim::AddTraceCommand(app, exit_code);
 
   try {
     app.parse(argc, argv);

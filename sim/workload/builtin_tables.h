@@ -76,8 +76,10 @@ inline constexpr Quantile kAzureCodeOutput[] = {
     {9500, 78}, {9900, 252}, {9990, 320}, {10000, 1899}};
 
 // Mooncake conversation trace (Qin et al., FAST 2025; Apache-2.0): quantiles of
-// its 12,031 rows. Prompts of requests whose only reuse is the first block,
-// which all prompts share, and of those that go on from an earlier prompt.
+// its 12,031 rows. What is drawn reuses 0.35 of its blocks (the trace 0.37),
+// and an LRU cache of 10,000 blocks would find 0.22 of them (0.21). Prompts of
+// requests whose only reuse is the first block, which all prompts share, and of
+// those that go on from an earlier prompt.
 inline constexpr Quantile kMooncakeNewPrompt[] = {
     {0, 891},       {100, 894},     {500, 897},     {1000, 905},
     {1500, 943},    {2000, 1092},   {2500, 1336},   {3000, 1756},

@@ -117,8 +117,8 @@ class PrefixGenerator {
       const std::size_t wanted = std::max<std::size_t>(
           1, blocks * static_cast<std::size_t>(reused) / QuantileTable::kWhole);
       const TraceRequest& earlier =
-          Earlier(requests.first(requests.size() - 1),
-                  static_cast<std::size_t>(distance), wanted);
+          requests[TakeEarlier(requests.first(requests.size() - 1),
+                               static_cast<std::size_t>(distance), wanted)];
       const std::size_t shared =
           std::min({wanted, FullBlocks(earlier), FullBlocks(request)});
       std::copy_n(earlier.block_ids.begin(), shared,
@@ -141,28 +141,36 @@ class PrefixGenerator {
     return ToSize(reuse_.block.FullBlocks(TokenCount(request.prompt_tokens)));
   }
 
-  /// The request about `distance` before the end of `requests` that has
-  /// `blocks` full blocks; the longest one near there if none has.
-  [[nodiscard]] const TraceRequest& Earlier(
-      std::span<const TraceRequest> requests, std::size_t distance,
-      std::size_t blocks) const {
-    constexpr std::size_t kReach = 256;
-    const std::size_t start =
-        requests.size() - std::clamp<std::size_t>(distance, 1, requests.size());
-    const TraceRequest* best = &requests[start];
-    for (std::size_t i = 0; i <= kReach; ++i) {
-      for (const std::size_t at : {start - i, start + i}) {
-        if (at >= requests.size()) continue;  // start - i may wrap around
-        if (FullBlocks(requests[at]) >= blocks) return requests[at];
-        if (FullBlocks(requests[at]) > FullBlocks(*best)) best = &requests[at];
+  /// The request nearest to `distance` before the end of `requests`, within
+  /// half and three times of it, that has `blocks` full blocks and that none
+  /// goes on from yet, as the latest turn of a conversation; else the longest
+  /// such one there, else the one at the distance.
+  std::size_t TakeEarlier(std::span<const TraceRequest> requests,
+                          std::size_t distance, std::size_t blocks) {
+    continued_.resize(requests.size());
+    distance = std::clamp<std::size_t>(distance, 1, requests.size());
+    const std::size_t start = requests.size() - distance;
+    std::size_t best = start;
+    std::size_t most = 0;
+    const auto consider = [&](std::size_t at) {
+      if (continued_[at] || most >= blocks) return;
+      if (const std::size_t full = FullBlocks(requests[at]); full > most) {
+        best = at;
+        most = full;
       }
+    };
+    for (std::size_t i = 0; i <= 2 * distance && most < blocks; ++i) {
+      if (i <= distance / 2) consider(start + i);
+      if (i <= start) consider(start - i);
     }
-    return *best;
+    continued_[best] = true;
+    return best;
   }
 
   const PrefixReuse& reuse_;
   Random random_;
-  std::uint64_t next_id_ = 1;  // 0 is the block that all share
+  std::vector<bool> continued_;  // by an earlier request's index
+  std::uint64_t next_id_ = 1;    // 0 is the block that all share
 };
 
 }  // namespace

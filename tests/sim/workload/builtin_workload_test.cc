@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <list>
 #include <map>
 #include <set>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include <gmock/gmock.h>
@@ -104,7 +106,46 @@ TEST(BuiltinWorkloadTest, MooncakeHasThePublishedLengthsAndReuse) {
   // Blocks seen before, of all: 0.3664 in the trace.
   EXPECT_NEAR(1.0 - static_cast<double>(statistics.unique_blocks()) /
                         static_cast<double>(statistics.block_references()),
-              0.3664, 0.02);
+              0.3664, 0.025);
+}
+
+/// Share of blocks that an LRU cache of `capacity` blocks finds, as contiguous
+/// prefixes; a request touches its blocks last to first.
+double LruHitRate(const std::vector<TraceRequest>& requests,
+                  std::size_t capacity) {
+  std::list<std::uint64_t> order;  // the next to evict first
+  std::unordered_map<std::uint64_t, std::list<std::uint64_t>::iterator> cached;
+  std::size_t hits = 0;
+  std::size_t blocks = 0;
+  for (const TraceRequest& request : requests) {
+    const auto& ids = request.block_ids;
+    blocks += ids.size();
+    hits += static_cast<std::size_t>(
+        std::find_if_not(ids.begin(), ids.end(),
+                         [&](auto id) { return cached.contains(id); }) -
+        ids.begin());
+    for (auto id = ids.rbegin(); id != ids.rend(); ++id) {
+      const auto place = order.insert(order.end(), *id);
+      if (const auto [entry, added] = cached.try_emplace(*id, place); !added) {
+        order.erase(entry->second);
+        entry->second = place;
+      }
+    }
+    while (order.size() > capacity) {
+      cached.erase(order.front());
+      order.pop_front();
+    }
+  }
+  return static_cast<double>(hits) / static_cast<double>(blocks);
+}
+
+TEST(BuiltinWorkloadTest, MooncakeHasTheLocalityOfTheTrace) {
+  const auto requests = Generate("mooncake-conversation", 12'031);
+  EXPECT_NEAR(LruHitRate(requests, 1'000), 0.0445, 0.025);
+  EXPECT_NEAR(LruHitRate(requests, 5'000), 0.1118, 0.025);
+  EXPECT_NEAR(LruHitRate(requests, 10'000), 0.2116, 0.025);
+  EXPECT_NEAR(LruHitRate(requests, 30'000), 0.3257, 0.025);
+  EXPECT_NEAR(LruHitRate(requests, 100'000), 0.3637, 0.025);
 }
 
 TEST(BuiltinWorkloadTest, MooncakeBlockIdsArePrefixes) {

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/cli/trace_command.h"
+
+#include <cstdint>
+#include <iostream>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "pagedkv/types.h"
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_format.h"
+#include "sim/cli/trace_inspection.h"
+#include "sim/report/atomic_file.h"
+#include "sim/report/decimal.h"
+#include "sim/trace/trace_reader.h"
+#include "sim/trace/trace_writer.h"
+#include "sim/workload/builtin_workload.h"
+#include "sim/workload/workload_source.h"
+
+namespace pagedkv::sim {
+namespace {
+
+using Render = std::string (*)(const TraceInspection&);
+
+/// How rows of a trace are read, the same for all subcommands that read one.
+void AddReadOptions(CLI::App& command, WorkloadOptions& options) {
+  command
+      .add_option("--requests", options.requests,
+                  "Only the first N requests (default: all)")
+      ->check(CLI::PositiveNumber);
+  command
+      .add_option("--max-seq-len", options.max_sequence_tokens,
+                  "Drop and count requests of more tokens in all")
+      ->check(CLI::PositiveNumber);
+  command
+      .add_option("--trace-block-size", options.trace_block_tokens,
+                  "Tokens per block id (default: as the format has it)")
+      ->check(CLI::PositiveNumber);
+  command.add_flag("--skip-malformed", options.skip_malformed,
+                   "Count malformed rows instead of stopping");
+  command.add_flag("--strict", options.strict,
+                   "Refuse block ids that contradict each other");
+  command.add_flag("--sort", options.sort,
+                   "Keep rows out of order of arrival instead of dropping "
+                   "them, and sort");
+}
+
+void AddRateOptions(CLI::App& command, WorkloadOptions& options,
+                    const std::string& as_it_is) {
+  command
+      .add_option("--rate", options.rate,
+                  "Mean arrivals per second (default: " + as_it_is + ")")
+      ->check(CLI::Range(1e-6, 1e9));
+  command.add_option("--seed", options.seed, "Of all that is drawn")
+      ->capture_default_str();
+}
+
+int Print(const std::string& text) {
+  std::cout << text << std::flush;
+  if (std::cout) return kExitOk;
+  return ReportBadInput(
+      absl::UnavailableError("standard output cannot be written"));
+}
+
+int Inspect(const WorkloadOptions& options, Render render) {
+  const absl::StatusOr<TraceInspection> inspection = InspectTrace(
+      options.trace, {.skip_malformed = options.skip_malformed,
+                      .strict = options.strict,
+                      .keep_out_of_order = options.sort,
+                      .max_sequence_tokens = options.max_sequence_tokens,
+                      .max_requests = options.requests,
+                      .block_tokens = options.trace_block_tokens});
+  if (!inspection.ok()) return ReportBadInput(inspection.status());
+  return Print(render(*inspection));
+}
+
+/// Writes the workload that `options` name as a trace.
+absl::StatusOr<TraceSummary> Write(const WorkloadOptions& options,
+                                   const std::string& path) {
+  // The name is looked at before the trace is read.
+  if (absl::Status known = TraceWriter::ForPath(path, BlockSize(1)).status();
+      !known.ok()) {
+    return known;
+  }
+  const absl::StatusOr<LoadedWorkload> workload = LoadWorkload(options);
+  if (!workload.ok()) return workload.status();
+  const std::int32_t block = workload->summary.trace_block_tokens;
+  const absl::StatusOr<TraceWriter> writer =
+      TraceWriter::ForPath(path, BlockSize(block > 0 ? block : 1));
+  if (!writer.ok()) return writer.status();
+  absl::StatusOr<AtomicFile> file = AtomicFile::Create(path);
+  if (!file.ok()) return file.status();
+  std::string text(writer->header());
+  bool has_ids = false;
+  for (const TraceRequest& request : workload->requests) {
+    writer->Append(request, text);
+    has_ids = has_ids || !request.block_ids.empty();
+    file->Append(text);
+    text.clear();
+  }
+  if (absl::Status done = file->Commit(); !done.ok()) return done;
+  if (has_ids && !writer->keeps_block_ids()) {
+    std::cerr << "pagedkv: warning: CSV has no place for block ids; write "
+                 ".jsonl to keep them\n";
+  }
+  return workload->summary;
+}
+
+int WriteAndTell(const WorkloadOptions& options, const std::string& path) {
+  const absl::StatusOr<TraceSummary> summary = Write(options, path);
+  if (!summary.ok()) return ReportBadInput(summary.status());
+  return Print(absl::StrFormat(
+      "%s: %s requests over %s s (%.3f/s), %s prompt and %s output tokens; %s "
+      "of %s rows dropped\n",
+      path, Grouped(summary->kept), NanosecondsToSeconds(summary->span_ns),
+      summary->rate(), Grouped(summary->prompt_tokens),
+      Grouped(summary->output_tokens), Grouped(summary->dropped.total()),
+      Grouped(summary->rows)));
+}
+
+struct State {
+  WorkloadOptions options;
+  std::string format = "table";
+  std::string out;
+};
+
+void AddInspect(CLI::App& trace, int& exit_code) {
+  CLI::App* command = trace.add_subcommand(
+      "inspect", "Format, rows kept and dropped, lengths, reuse of a trace");
+  const auto state = std::make_shared<State>();
+  command->add_option("file", state->options.trace, "The trace")->required();
+  AddReadOptions(*command, state->options);
+  const std::map<std::string, Render> renders = {{"table", InspectionToText},
+                                                 {"json", InspectionToJson},
+                                                 {"md", InspectionToMarkdown}};
+  command->add_option("--format", state->format, "table, json or md")
+      ->check(CLI::IsMember(renders))
+      ->capture_default_str();
+  command->callback([state, renders, &exit_code] {
+    exit_code = Inspect(state->options, renders.at(state->format));
+  });
+}
+
+void AddGenerate(CLI::App& trace, int& exit_code) {
+  CLI::App* command =
+      trace.add_subcommand("generate", "Write a built-in workload as a trace");
+  const auto state = std::make_shared<State>();
+  std::string names;
+  for (const BuiltinWorkload& workload : BuiltinWorkload::All()) {
+    absl::StrAppendFormat(&names, "%s%s", names.empty() ? "" : ", ",
+                          workload.name);
+  }
+  command->add_option("name", state->options.workload, names)->required();
+  command
+      ->add_option("--requests", state->options.requests,
+                   "How many (default: as the workload has)")
+      ->check(CLI::PositiveNumber);
+  AddRateOptions(*command, state->options, "as published");
+  command
+      ->add_option("--out", state->out,
+                   "The file: .csv as Azure, .jsonl as Mooncake")
+      ->required();
+  command->callback([state, &exit_code] {
+    exit_code = WriteAndTell(state->options, state->out);
+  });
+}
+
+void AddConvert(CLI::App& trace, int& exit_code) {
+  CLI::App* command =
+      trace.add_subcommand("convert", "Write a trace in another format");
+  const auto state = std::make_shared<State>();
+  command->add_option("in", state->options.trace, "The trace to read")
+      ->required();
+  command
+      ->add_option("out", state->out,
+                   "The trace to write: .csv as Azure, .jsonl as Mooncake")
+      ->required();
+  AddReadOptions(*command, state->options);
+  AddRateOptions(*command, state->options, "as recorded");
+  command->callback([state, &exit_code] {
+    exit_code = WriteAndTell(state->options, state->out);
+  });
+}
+
+}  // namespace
+
+void AddTraceCommand(CLI::App& app, int& exit_code) {
+  CLI::App* trace =
+      app.add_subcommand("trace", "Inspect, generate and convert traces");
+  trace->require_subcommand(1);
+  AddInspect(*trace, exit_code);
+  AddGenerate(*trace, exit_code);
+  AddConvert(*trace, exit_code);
+}
+
+}  // namespace pagedkv::sim
