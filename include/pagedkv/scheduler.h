@@ -95,7 +95,9 @@ enum class AdmissionBlock : std::uint8_t {
 /// with `Scheduler::Update`. All views are valid until the next call of
 /// `Schedule`.
 struct StepPlan {
-  /// Running sequences first, in order of admission, then the admitted.
+  /// Running sequences first, in order of admission, then the admitted. Empty
+  /// if no request is live; by priority also where the first that runs was the
+  /// least important and gave its blocks up.
   std::span<const ScheduledSequence> scheduled;
   TokenCount num_tokens = {};  ///< sum over `scheduled`
   /// [groups][num_tokens]: where the step's tokens are written, sequence by

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <list>
-#include <numeric>
+#include <ostream>
 #include <random>
 #include <string>
 #include <tuple>
@@ -128,6 +128,10 @@ struct Workload {
   /// Compare everything after each so many operations, and after each that was
   /// refused: it takes time in proportion to the pool.
   std::int32_t compare_every = 1;
+
+  friend void PrintTo(const Workload& workload, std::ostream* out) {
+    *out << workload.num_blocks << " blocks";
+  }
 };
 
 class BlockPoolModelTest
@@ -343,8 +347,8 @@ INSTANTIATE_TEST_SUITE_P(
                                      Workload{3, 20'000},  //
                                      Workload{7, 40'000},  //
                                      Workload{33, 40'000},
-                                     Workload{257, 80'000, 16},
-                                     Workload{5000, 60'000, 200}),
+                                     Workload{257, 100'000, 16},
+                                     Workload{5000, 40'000, 200}),
                      testing::Bool(), testing::Values(1, 20240607)),
     [](const auto& info) {
       return std::to_string(std::get<0>(info.param).num_blocks) + "Blocks" +

@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <numeric>
+#include <ostream>
 #include <random>
 #include <set>
 #include <string>
@@ -162,6 +162,10 @@ struct Workload {
   std::int32_t max_sequences = 0;
   std::int32_t max_tokens = 0;
   double watermark = 0.0;
+
+  friend void PrintTo(const Workload& workload, std::ostream* out) {
+    *out << workload.name;
+  }
 };
 
 // All that a refused call must leave as it was.

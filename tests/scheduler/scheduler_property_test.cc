@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <ostream>
 #include <random>
 #include <string>
 #include <tuple>
@@ -39,6 +40,10 @@ struct Workload {
   std::int32_t max_output = 0;
   double watermark = 0.0;
   bool is_tight = true;  // some requests are preempted
+
+  friend void PrintTo(const Workload& workload, std::ostream* out) {
+    *out << workload.name;
+  }
 };
 
 struct ModelRequest {
@@ -546,12 +551,12 @@ std::vector<Workload> Workloads() {
       {.name = "FcfsWatermark",
        .scheduler = {.max_num_batched_tokens = TokenCount(48),
                      .max_num_seqs = 12},
-       .num_blocks = 50,
+       .num_blocks = 20,
        .block_sizes = {4},
        .max_sequence_tokens = 64,
-       .max_prompt = 30,
+       .max_prompt = 60,
        .max_output = 24,
-       .watermark = 0.15},
+       .watermark = 0.3},
       {.name = "FcfsTwoGroups",
        .scheduler = {.max_num_batched_tokens = TokenCount(48),
                      .max_num_seqs = 10},
