@@ -36,8 +36,6 @@ function(pagedkv_test)
   cmake_parse_arguments(arg "" "NAME;LABEL" "SOURCES;DEPS" ${ARGN})
   add_executable(${arg_NAME} ${arg_SOURCES})
   _pagedkv_common(${arg_NAME})
-  target_compile_definitions(${arg_NAME} PRIVATE
-    PAGEDKV_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   target_link_libraries(${arg_NAME} PRIVATE ${arg_DEPS} GTest::gmock GTest::gtest_main)
   file(RELATIVE_PATH module ${PROJECT_SOURCE_DIR}/tests ${CMAKE_CURRENT_SOURCE_DIR})
   string(REGEX REPLACE "/.*" "" module ${module})

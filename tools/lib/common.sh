@@ -94,6 +94,10 @@ python() {
   if [ -x /usr/bin/python3 ]; then /usr/bin/python3 "$@"; else python3 "$@"; fi
 }
 
+# Where there is a ccache, checkouts of the project share what they compile.
+export CCACHE_BASEDIR=${CCACHE_BASEDIR:-$root}
+export CCACHE_NOHASHDIR=${CCACHE_NOHASHDIR:-1}
+
 # build PRESET TARGET [CMAKE_ARGUMENT]...: in build/PRESET.
 build() {
   local preset=$1 target=$2
