@@ -378,10 +378,10 @@ absl::StatusOr<Bytes> GpuBudget(const SimOptions& options,
   if (!budget.ok()) return InOption("--gpu", budget.status());
   if (budget->value() <= 0) {
     return Error(absl::StrFormat(
-        "--gpu %s: model %s leaves no memory for KV: weights take %s of %s on "
-        "each of %d GPUs (--tp or --pp spread it over more)",
-        gpu->name, model.report.name, FormatBytes(memory.weights),
-        FormatBytes(memory.total), model.num_ranks));
+        "--gpu %s: model %s leaves no memory for KV: weights take %s of %s GiB "
+        "on each of %d GPUs (--tp or --pp spread it over more)",
+        gpu->name, model.report.name, FormatGib(memory.weights),
+        FormatGib(memory.total), model.num_ranks));
   }
   return budget;
 }
@@ -453,8 +453,8 @@ absl::StatusOr<ReportPool> PlanPool(const SimOptions& options,
   if (slots.value() < 1 ||
       __builtin_mul_overflow(budget->value(), model.num_ranks, &bytes)) {
     return Error(absl::StrFormat(
-        "%s: %s on each GPU is not a pool of a token (%s B) or more",
-        options.memory ? "--memory" : "--gpu", FormatBytes(*budget),
+        "%s: %s GiB on each GPU is not a pool of a token (%s B) or more",
+        options.memory ? "--memory" : "--gpu", FormatGib(*budget),
         FormatCount(token_bytes->value())));
   }
   pool.slots = slots;
