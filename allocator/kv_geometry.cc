@@ -15,6 +15,10 @@
 namespace pagedkv {
 namespace {
 
+std::int64_t CeilDivide(std::int64_t value, std::int64_t divisor) {
+  return value / divisor + (value % divisor != 0 ? 1 : 0);
+}
+
 /// A count that is not negative, or nothing once it has left 63 bits.
 class Checked {
  public:
@@ -33,7 +37,7 @@ class Checked {
     return Checked(product, a.lost_ || b.lost_ || lost);
   }
   [[nodiscard]] Checked DividedUp(std::int64_t divisor) const {
-    return Checked(value_ / divisor + (value_ % divisor != 0 ? 1 : 0), lost_);
+    return Checked(CeilDivide(value_, divisor), lost_);
   }
   [[nodiscard]] absl::StatusOr<Bytes> ToBytes(const char* what) const {
     if (lost_) {
@@ -49,10 +53,6 @@ class Checked {
   std::int64_t value_;
   bool lost_ = false;
 };
-
-std::int64_t CeilDivide(std::int64_t value, std::int64_t divisor) {
-  return value / divisor + (value % divisor != 0 ? 1 : 0);
-}
 
 bool IsQuantized(KvDtype dtype) { return KvDtypeBits(dtype) <= 8; }
 

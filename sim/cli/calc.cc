@@ -257,25 +257,35 @@ absl::Status CompareDtypes(const CalcOptions& options, CalcResult& result) {
   return absl::OkStatus();
 }
 
+/// The stage whose blocks are largest: every rank has as many as it can hold.
+const KvGeometry& FullestStage(const std::vector<KvGeometry>& stages) {
+  return *std::max_element(stages.begin(), stages.end(),
+                           [](const KvGeometry& a, const KvGeometry& b) {
+                             return a.bytes_per_block() < b.bytes_per_block();
+                           });
+}
+
 /// What `kv_memory` bytes on each rank hold.
 absl::StatusOr<CalcFit> Fit(const std::vector<KvGeometry>& stages,
                             const CalcResult& result, Bytes kv_memory) {
+  const KvGeometry& fullest = FullestStage(stages);
   CalcFit fit;
   fit.kv_memory = kv_memory;
-  // Every rank has the blocks that the fullest stage can hold.
-  Bytes sequence{0};
-  fit.blocks = stages.front().NumBlocks(kv_memory);
-  fit.slots = stages.front().NumSlots(kv_memory);
-  for (std::size_t i = 0; i < stages.size(); ++i) {
-    fit.blocks = std::min(fit.blocks, stages[i].NumBlocks(kv_memory));
-    fit.slots = std::min(fit.slots, stages[i].NumSlots(kv_memory));
-    sequence = std::max(sequence, result.stages[i].size.sequence_blocks);
-  }
+  fit.blocks = fullest.NumBlocks(kv_memory);
+  fit.slots = fullest.NumSlots(kv_memory);
+  const absl::StatusOr<Bytes> pool = fullest.PoolBytes(fit.blocks);
+  if (!pool.ok()) return pool.status();
+  fit.pool = *pool;
   // Elements may be smaller than a byte: more slots than bytes.
   const absl::StatusOr<std::int64_t> block_slots = Multiply(
       fit.blocks.value(), result.block_size.value(), "the number of slots");
   if (!block_slots.ok()) return block_slots.status();
   fit.block_slots = TokenCount(*block_slots);
+  // With windows, another stage may need the most for a sequence.
+  Bytes sequence{0};
+  for (const CalcStage& stage : result.stages) {
+    sequence = std::max(sequence, stage.size.sequence_blocks);
+  }
   fit.max_batch =
       std::max<std::int64_t>(kv_memory.value(), 0) / sequence.value();
   return fit;
@@ -315,9 +325,11 @@ absl::StatusOr<Bytes> BytesOption(const char* name, const std::string& text,
 absl::Status AddFits(const CalcOptions& options,
                      const std::vector<KvGeometry>& stages,
                      CalcResult& result) {
-  if (!options.memory.empty()) {
+  if (!options.memory.empty() || options.num_blocks > 0) {
     const absl::StatusOr<Bytes> memory =
-        BytesOption("--memory", options.memory, Bytes(0));
+        options.num_blocks > 0
+            ? FullestStage(stages).PoolBytes(BlockCount(options.num_blocks))
+            : BytesOption("--memory", options.memory, Bytes(0));
     if (!memory.ok()) return memory.status();
     absl::StatusOr<CalcFit> fit = Fit(stages, result, *memory);
     if (!fit.ok()) return fit.status();

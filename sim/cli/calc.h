@@ -40,7 +40,8 @@ struct CalcOptions {
 
   // The memory of one GPU: all known GPUs, or one, or directly.
   std::string gpu;
-  std::string memory;  ///< for the KV cache alone
+  std::string memory;           ///< for the KV cache alone
+  std::int64_t num_blocks = 0;  ///< the pool itself
   double gpu_memory_utilization = 0.9;
   std::string weights;      ///< of the whole model: those of the checkpoint
   std::string activations;  ///< on each GPU
@@ -92,6 +93,7 @@ struct CalcFit {
   Bytes activations{0};
   Bytes kv_memory{0};  ///< left for KV; negative if the weights do not fit
   BlockCount blocks{0};
+  Bytes pool{0};               ///< bytes of those blocks
   TokenCount block_slots{0};   ///< of those blocks
   TokenCount slots{0};         ///< if the memory is not cut into blocks
   std::int64_t max_batch = 0;  ///< sequences of the asked length, in blocks

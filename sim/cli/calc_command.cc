@@ -87,22 +87,31 @@ void AddCalcCommand(CLI::App& app, int& exit_code) {
       calc->add_option("--memory", options.memory,
                        "For KV on each GPU, such as 12GiB or 24GB")
           ->group(memory_group);
+  CLI::Option* num_blocks = calc->add_option("--num-blocks", options.num_blocks,
+                                             "Blocks of the pool on each GPU")
+                                ->check(PositiveInteger())
+                                ->excludes(memory)
+                                ->group(memory_group);
   calc->add_option("--gpu", options.gpu,
                    "A GPU of the catalogue (default: all of them)")
       ->excludes(memory)
+      ->excludes(num_blocks)
       ->group(memory_group);
   calc->add_option("--gpu-memory-utilization", options.gpu_memory_utilization,
                    "Share of a GPU's memory to use")
       ->excludes(memory)
+      ->excludes(num_blocks)
       ->capture_default_str()
       ->group(memory_group);
   calc->add_option("--weights", options.weights,
                    "Of the whole model (default: those of the checkpoint)")
       ->excludes(memory)
+      ->excludes(num_blocks)
       ->group(memory_group);
   calc->add_option("--activations", options.activations,
                    "On each GPU, with all else but weights and KV (default: 0)")
       ->excludes(memory)
+      ->excludes(num_blocks)
       ->group(memory_group);
   calc->add_option("--tp", options.tensor_parallel, "Tensor-parallel ranks")
       ->check(PositiveInteger())

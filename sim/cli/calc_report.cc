@@ -218,6 +218,7 @@ json FitJson(const CalcFit& fit, const CalcResult& result) {
                  {"max_batch", fit.max_batch},
                  {"gpu", nullptr}};
   AddBytes("kv_memory", fit.kv_memory, object);
+  AddBytes("pool", fit.pool, object);
   if (!fit.gpu) return object;
   object["gpu"] = {{"name", fit.gpu->name},
                    {"source", fit.gpu->source},

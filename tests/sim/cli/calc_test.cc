@@ -165,10 +165,26 @@ TEST(CalcTest, Opt13bHas15728SlotsIn12Gib) {
   const CalcFit fit = Calc(options).fits[0];
   EXPECT_EQ(fit.slots, TokenCount(15'728));
   EXPECT_EQ(fit.blocks, BlockCount(983));
+  EXPECT_EQ(fit.pool, Bytes(983LL * 16 * 819'200));
   EXPECT_EQ(fit.block_slots, TokenCount(15'728));
   options.block_size = 128;
   EXPECT_EQ(Calc(options).fits[0].slots, TokenCount(15'728));
   EXPECT_EQ(Calc(options).fits[0].block_slots, TokenCount(122 * 128));
+}
+
+TEST(CalcTest, APoolOfGivenBlocksHasTheBytesOfTheFullestStage) {
+  CalcOptions options = Model("opt-13b", 2048);
+  options.num_blocks = 983;
+  CalcFit fit = Calc(options).fits[0];
+  EXPECT_EQ(fit.pool, Bytes(983LL * 16 * 819'200));
+  EXPECT_EQ(fit.kv_memory, fit.pool);
+  EXPECT_EQ(fit.blocks, BlockCount(983));
+  EXPECT_EQ(fit.max_batch, 7);    // as contiguous reservation has in the paper
+  options.pipeline_parallel = 3;  // 14 + 13 + 13 of 40 layers
+  fit = Calc(options).fits[0];
+  EXPECT_EQ(fit.pool, Bytes(983LL * 16 * 819'200 / 40 * 14));
+  options.num_blocks = std::numeric_limits<std::int64_t>::max();
+  EXPECT_THAT(ErrorOf(options), HasSubstr("the bytes of the pool"));
 }
 
 TEST(CalcTest, OptModelsHaveTheSlotsOfThePagedAttentionPaper) {

@@ -92,6 +92,15 @@ TEST(ProgramTest, CalcPassesEachOptionOn) {
             48'305'799'168 / 2 - 2'250'000'000);
 }
 
+TEST(ProgramTest, CalcTakesAPoolByMemoryOrByBlocks) {
+  const Outcome memory =
+      RunProgram("calc --model opt-13b --memory 12GiB --format csv");
+  EXPECT_THAT(memory.out, HasSubstr("\nfits/0/num_slots,15728\n"));
+  const Outcome blocks =
+      RunProgram("calc --model opt-13b --num-blocks 983 --format csv");
+  EXPECT_THAT(blocks.out, HasSubstr("\nfits/0/num_slots,15728\n"));
+}
+
 TEST(ProgramTest, CalcReadsAConfigFile) {
   const std::string path = ::testing::TempDir() + "pagedkv_program_config_" +
                            std::to_string(::getpid()) + ".json";
@@ -135,6 +144,8 @@ TEST(ProgramTest, BadUsageIsOneLineAndExitCode2) {
   ExpectBadInput("calc --model llama-2-70b --heads 3", "--layers");
   ExpectBadInput("calc --model llama-2-70b --gpu h100 --memory 1GB",
                  "--memory");
+  ExpectBadInput("calc --model llama-2-70b --gpu h100 --num-blocks 9",
+                 "--num-blocks");
   ExpectBadInput("calc --model llama-2-70b --memory 1GB --weights 1GB",
                  "--memory");
   ExpectBadInput("calc --model \"$(printf 'a\\nb')\"", "unknown model 'a b'");
