@@ -38,8 +38,7 @@ DeferInterrupts::~DeferInterrupts() { deferred = false; }
 bool Interrupted() { return interrupted.load(std::memory_order_relaxed); }
 
 int ReportInterrupted() {
-  constexpr std::string_view kLine =
-      "pagedkv: interrupted, nothing was written\n";
+  constexpr std::string_view kLine = "pagedkv: interrupted\n";
   // Not iostream: this runs in a signal handler. Where stderr is closed there
   // is nobody to tell.
   if (write(STDERR_FILENO, kLine.data(), kLine.size()) < 0) {

@@ -378,8 +378,8 @@ absl::StatusOr<Bytes> GpuBudget(const SimOptions& options,
   if (!budget.ok()) return InOption("--gpu", budget.status());
   if (budget->value() <= 0) {
     return Error(absl::StrFormat(
-        "--gpu %s: model %s leaves no memory for KV: weights take %s of %s GiB "
-        "on each of %d GPUs (--tp or --pp spread it over more)",
+        "--gpu %s: model %s leaves no memory for KV: weights take %s of %s "
+        "GiB on each of %d GPUs (--tp or --pp spread it over more)",
         gpu->name, model.report.name, FormatGib(memory.weights),
         FormatGib(memory.total), model.num_ranks));
   }
@@ -450,12 +450,15 @@ absl::StatusOr<ReportPool> PlanPool(const SimOptions& options,
   if (!budget.ok()) return budget.status();
   const TokenCount slots = SlotsOf(model, *budget);
   std::int64_t bytes = 0;
-  if (slots.value() < 1 ||
-      __builtin_mul_overflow(budget->value(), model.num_ranks, &bytes)) {
+  const char* option = options.memory ? "--memory" : "--gpu";
+  if (slots.value() < 1) {
     return Error(absl::StrFormat(
-        "%s: %s GiB on each GPU is not a pool of a token (%s B) or more",
-        options.memory ? "--memory" : "--gpu", FormatGib(*budget),
-        FormatCount(token_bytes->value())));
+        "%s: the %s B on each GPU hold no token (%s B in all)", option,
+        FormatCount(budget->value()), FormatCount(token_bytes->value())));
+  }
+  if (__builtin_mul_overflow(budget->value(), model.num_ranks, &bytes)) {
+    return Error(absl::StrFormat("%s: the bytes of %d GPUs do not fit 63 bits",
+                                 option, model.num_ranks));
   }
   pool.slots = slots;
   pool.bytes = Bytes(bytes);

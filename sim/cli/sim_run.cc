@@ -137,7 +137,11 @@ absl::Status FirstError(const std::vector<PolicyRun>& runs) {
   for (const PolicyRun& run : runs) {
     const absl::Status& status = run.totals().status();
     if (status.ok()) continue;
-    if (!absl::IsCancelled(status)) return status;
+    if (!absl::IsCancelled(status)) {
+      return absl::Status(status.code(),
+                          absl::StrFormat("%s: %s", run.policy().id(),
+                                          std::string(status.message())));
+    }
     cancelled = status;
   }
   return cancelled;
