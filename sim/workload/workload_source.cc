@@ -18,7 +18,8 @@ namespace pagedkv::sim {
 namespace {
 
 bool ArrivesBefore(const TraceRequest& a, const TraceRequest& b) {
-  return a.arrival_ns < b.arrival_ns;
+  return a.arrival_ns != b.arrival_ns ? a.arrival_ns < b.arrival_ns
+                                      : a.id < b.id;
 }
 
 /// Span and token sums of the requests as they are now.
@@ -75,8 +76,7 @@ absl::StatusOr<LoadedWorkload> LoadTrace(const WorkloadOptions& options) {
     loaded.requests.push_back(request);
   }
   loaded.summary = (*reader)->summary();
-  std::stable_sort(loaded.requests.begin(), loaded.requests.end(),
-                   ArrivesBefore);
+  std::sort(loaded.requests.begin(), loaded.requests.end(), ArrivesBefore);
   if (!loaded.requests.empty()) {
     // Sorted, the first to arrive need not be the first row.
     const std::int64_t early_ns =
