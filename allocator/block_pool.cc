@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+
 #include "allocator/free_block_queue.h"
 #include "base/check.h"
 

@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "absl/strings/str_format.h"
+
 #include "base/check.h"
 
 namespace pagedkv {

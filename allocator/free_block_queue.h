@@ -6,9 +6,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "pagedkv/types.h"
-
 #include "absl/status/status.h"
+
+#include "pagedkv/types.h"
 
 namespace pagedkv {
 

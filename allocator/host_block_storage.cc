@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pagedkv/host_block_storage.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <bit>
 #include <cerrno>
 #include <cstdint>
@@ -9,11 +12,9 @@
 #include <string>
 #include <utility>
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include "absl/memory/memory.h"
 #include "absl/strings/str_format.h"
+
 #include "base/check.h"
 #include "base/log.h"
 

@@ -2,10 +2,10 @@
 #include <cstdint>
 #include <vector>
 
-#include "pagedkv/block_pool.h"
-
 #include "benchmark/benchmark.h"
+
 #include "benchmarks/workloads.h"
+#include "pagedkv/block_pool.h"
 
 namespace pagedkv {
 namespace {

@@ -13,10 +13,10 @@
 #include <random>
 #include <vector>
 
+#include "benchmark/benchmark.h"
+
 #include "pagedkv/block_storage.h"
 #include "pagedkv/host_block_storage.h"
-
-#include "benchmark/benchmark.h"
 
 namespace pagedkv {
 namespace {

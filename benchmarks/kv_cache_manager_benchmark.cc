@@ -4,10 +4,10 @@
 #include <random>
 #include <vector>
 
-#include "pagedkv/kv_cache_manager.h"
-
 #include "benchmark/benchmark.h"
+
 #include "benchmarks/workloads.h"
+#include "pagedkv/kv_cache_manager.h"
 
 namespace pagedkv {
 namespace {

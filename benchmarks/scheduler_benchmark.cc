@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdint>
 
-#include "pagedkv/scheduler.h"
-
 #include "benchmark/benchmark.h"
+
 #include "benchmarks/workloads.h"
+#include "pagedkv/scheduler.h"
 
 namespace pagedkv {
 namespace {

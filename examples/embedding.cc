@@ -13,12 +13,12 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
 #include "pagedkv/kv_cache_manager.h"
 #include "pagedkv/scheduler.h"
 #include "pagedkv/types.h"
-
-#include "absl/status/status.h"
-#include "absl/status/statusor.h"
 
 namespace {
 

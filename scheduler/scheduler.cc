@@ -7,6 +7,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_format.h"
+
 #include "base/check.h"
 #include "scheduler/waiting_queue.h"
 

@@ -7,10 +7,10 @@
 #include <span>
 #include <vector>
 
-#include "pagedkv/types.h"
-
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+
+#include "pagedkv/types.h"
 
 namespace pagedkv {
 

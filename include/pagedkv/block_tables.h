@@ -7,9 +7,9 @@
 #include <span>
 #include <vector>
 
-#include "pagedkv/types.h"
-
 #include "absl/status/status.h"
+
+#include "pagedkv/types.h"
 
 namespace pagedkv {
 

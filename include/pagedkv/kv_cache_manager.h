@@ -6,13 +6,13 @@
 #include <span>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
 #include "pagedkv/block_pool.h"
 #include "pagedkv/block_storage.h"
 #include "pagedkv/block_tables.h"
 #include "pagedkv/types.h"
-
-#include "absl/status/status.h"
-#include "absl/status/statusor.h"
 
 namespace pagedkv {
 

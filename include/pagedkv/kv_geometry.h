@@ -11,10 +11,10 @@
 #include <utility>
 #include <vector>
 
-#include "pagedkv/types.h"
-
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+
+#include "pagedkv/types.h"
 
 namespace pagedkv {
 

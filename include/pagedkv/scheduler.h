@@ -8,11 +8,11 @@
 #include <span>
 #include <vector>
 
-#include "pagedkv/kv_cache_manager.h"
-#include "pagedkv/types.h"
-
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+
+#include "pagedkv/kv_cache_manager.h"
+#include "pagedkv/types.h"
 
 namespace pagedkv {
 

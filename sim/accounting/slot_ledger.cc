@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
+
 #include "sim/accounting/causes.h"
 
 namespace pagedkv::sim {

@@ -8,6 +8,7 @@
 
 #include "absl/numeric/int128.h"
 #include "absl/status/status.h"
+
 #include "sim/accounting/causes.h"
 
 namespace pagedkv::sim {

@@ -15,6 +15,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_format.h"
 #include "nlohmann/json.hpp"
+
 #include "sim/catalogue/json_text.h"
 
 namespace pagedkv::sim {

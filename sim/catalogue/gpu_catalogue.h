@@ -7,9 +7,9 @@
 #include <string_view>
 #include <vector>
 
-#include "pagedkv/types.h"
-
 #include "absl/status/statusor.h"
+
+#include "pagedkv/types.h"
 
 namespace pagedkv::sim {
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
+
 #include "sim/catalogue/catalogue.h"
 #include "sim/catalogue/embedded_files.h"
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+
 #include "sim/catalogue/model_config.h"
 
 namespace pagedkv::sim {

@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
 #include "nlohmann/json.hpp"
+
 #include "sim/catalogue/json_text.h"
 
 namespace pagedkv::sim {

@@ -8,11 +8,11 @@
 #include <string_view>
 #include <vector>
 
-#include "pagedkv/kv_geometry.h"
-#include "pagedkv/types.h"
-
 #include "absl/status/statusor.h"
 #include "nlohmann/json_fwd.hpp"
+
+#include "pagedkv/kv_geometry.h"
+#include "pagedkv/types.h"
 
 namespace pagedkv::sim {
 

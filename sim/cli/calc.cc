@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
+
 #include "sim/catalogue/model_catalogue.h"
 #include "sim/cli/units.h"
 

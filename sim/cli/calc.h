@@ -8,10 +8,10 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/status/statusor.h"
+
 #include "pagedkv/kv_geometry.h"
 #include "pagedkv/types.h"
-
-#include "absl/status/statusor.h"
 #include "sim/catalogue/gpu_catalogue.h"
 #include "sim/catalogue/model_config.h"
 

@@ -8,12 +8,12 @@
 #include <utility>
 #include <vector>
 
-#include "pagedkv/kv_geometry.h"
-
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
 #include "nlohmann/json.hpp"
+
+#include "pagedkv/kv_geometry.h"
 #include "sim/cli/units.h"
 
 namespace pagedkv::sim {

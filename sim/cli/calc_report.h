@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
+
 #include "sim/cli/calc.h"
 
 namespace pagedkv::sim {

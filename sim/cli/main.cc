@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The command line program `pagedkv`: its subcommands and exit codes.
 #include "absl/status/status.h"
+
 #include "sim/cli/calc_command.h"
 #include "sim/cli/command.h"
 #include "sim/cli/sim_command.h"

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/cli/sim_command.h"
 
+#include <unistd.h>
+
 #include <iostream>
 #include <memory>
 #include <optional>
 #include <string>
 
-#include <unistd.h>
-
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_format.h"
+
 #include "sim/cli/interrupt.h"
 #include "sim/cli/sim_plan.h"
 #include "sim/cli/sim_run.h"

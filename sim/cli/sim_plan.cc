@@ -7,12 +7,12 @@
 #include <string_view>
 #include <utility>
 
-#include "pagedkv/kv_geometry.h"
-#include "pagedkv/types.h"
-
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
+
+#include "pagedkv/kv_geometry.h"
+#include "pagedkv/types.h"
 #include "sim/catalogue/gpu_catalogue.h"
 #include "sim/catalogue/model_catalogue.h"
 #include "sim/catalogue/model_config.h"

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+
 #include "sim/replay/policy.h"
 #include "sim/replay/simulation.h"
 #include "sim/report/report.h"

@@ -18,6 +18,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
+
 #include "sim/cli/interrupt.h"
 #include "sim/replay/simulation.h"
 #include "sim/report/atomic_file.h"

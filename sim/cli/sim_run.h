@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "absl/status/statusor.h"
+
 #include "sim/cli/sim_plan.h"
 #include "sim/report/report.h"
 

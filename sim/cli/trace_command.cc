@@ -8,11 +8,11 @@
 #include <string>
 #include <utility>
 
-#include "pagedkv/types.h"
-
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_format.h"
+
+#include "pagedkv/types.h"
 #include "sim/cli/trace_inspection.h"
 #include "sim/report/atomic_file.h"
 #include "sim/report/decimal.h"

@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_format.h"
 #include "nlohmann/json.hpp"
+
 #include "sim/report/decimal.h"
 
 namespace pagedkv::sim {

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+
 #include "sim/trace/trace_reader.h"
 #include "sim/trace/trace_statistics.h"
 #include "sim/trace/trace_summary.h"

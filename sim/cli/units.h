@@ -9,9 +9,9 @@
 #include <string>
 #include <string_view>
 
-#include "pagedkv/types.h"
-
 #include "absl/status/statusor.h"
+
+#include "pagedkv/types.h"
 
 namespace pagedkv::sim {
 

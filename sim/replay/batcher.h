@@ -5,11 +5,11 @@
 #include <cstdint>
 #include <span>
 
-#include "pagedkv/scheduler.h"
-#include "pagedkv/types.h"
-
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+
+#include "pagedkv/scheduler.h"
+#include "pagedkv/types.h"
 #include "sim/accounting/causes.h"
 
 namespace pagedkv::sim {

@@ -6,10 +6,10 @@
 #include <cstdint>
 #include <span>
 
+#include "absl/status/statusor.h"
+
 #include "pagedkv/scheduler.h"
 #include "pagedkv/types.h"
-
-#include "absl/status/statusor.h"
 #include "sim/accounting/causes.h"
 #include "sim/replay/batcher.h"
 #include "sim/replay/contiguous_memory.h"

@@ -8,7 +8,6 @@
 #include <optional>
 
 #include "pagedkv/types.h"
-
 #include "sim/accounting/causes.h"
 #include "sim/replay/buddy_allocator.h"
 #include "sim/replay/policy.h"

@@ -7,7 +7,6 @@
 #include <memory>
 
 #include "pagedkv/types.h"
-
 #include "sim/accounting/causes.h"
 #include "sim/replay/policy.h"
 #include "sim/trace/trace_request.h"

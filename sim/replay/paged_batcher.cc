@@ -6,12 +6,12 @@
 #include <span>
 #include <utility>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
 #include "pagedkv/kv_cache_manager.h"
 #include "pagedkv/scheduler.h"
 #include "pagedkv/types.h"
-
-#include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "sim/accounting/causes.h"
 #include "sim/replay/batcher.h"
 #include "sim/trace/trace_request.h"

@@ -6,11 +6,11 @@
 #include <memory>
 #include <span>
 
+#include "absl/status/statusor.h"
+
 #include "pagedkv/kv_cache_manager.h"
 #include "pagedkv/scheduler.h"
 #include "pagedkv/types.h"
-
-#include "absl/status/statusor.h"
 #include "sim/replay/batcher.h"
 #include "sim/trace/trace_request.h"
 

@@ -10,11 +10,11 @@
 #include <string_view>
 #include <system_error>
 
-#include "pagedkv/types.h"
-
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_format.h"
+
+#include "pagedkv/types.h"
 #include "sim/trace/trace_request.h"
 
 namespace pagedkv::sim {

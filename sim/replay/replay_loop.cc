@@ -7,12 +7,12 @@
 #include <span>
 #include <string>
 
-#include "pagedkv/scheduler.h"
-#include "pagedkv/types.h"
-
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_format.h"
+
+#include "pagedkv/scheduler.h"
+#include "pagedkv/types.h"
 #include "sim/accounting/causes.h"
 #include "sim/accounting/slot_ledger.h"
 #include "sim/replay/batcher.h"

@@ -8,10 +8,10 @@
 #include <span>
 #include <vector>
 
-#include "pagedkv/types.h"
-
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+
+#include "pagedkv/types.h"
 #include "sim/accounting/causes.h"
 #include "sim/accounting/slot_ledger.h"
 #include "sim/replay/batcher.h"

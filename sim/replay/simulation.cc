@@ -8,11 +8,11 @@
 #include <memory>
 #include <span>
 
-#include "pagedkv/types.h"
-
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_format.h"
+
+#include "pagedkv/types.h"
 #include "sim/replay/contiguous_batcher.h"
 #include "sim/replay/contiguous_memory.h"
 #include "sim/replay/paged_batcher.h"

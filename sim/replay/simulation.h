@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <span>
 
-#include "pagedkv/types.h"
-
 #include "absl/status/statusor.h"
+
+#include "pagedkv/types.h"
 #include "sim/accounting/causes.h"
 #include "sim/replay/policy.h"
 #include "sim/trace/trace_request.h"

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/report/atomic_file.h"
 
+#include <unistd.h>
+
 #include <array>
 #include <cerrno>
 #include <cstring>
 #include <string>
 #include <system_error>
 #include <utility>
-
-#include <unistd.h>
 
 #include "absl/strings/str_format.h"
 

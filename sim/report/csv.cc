@@ -7,6 +7,7 @@
 
 #include "absl/numeric/int128.h"
 #include "absl/strings/str_format.h"
+
 #include "sim/report/decimal.h"
 
 namespace pagedkv::sim {

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "absl/numeric/int128.h"
+
 #include "sim/accounting/causes.h"
 #include "sim/replay/simulation.h"
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/numeric/int128.h"
+
 #include "sim/report/decimal.h"
 #include "sim/report/integrals.h"
 

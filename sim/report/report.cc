@@ -3,6 +3,7 @@
 
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+
 #include "sim/report/decimal.h"
 
 namespace pagedkv::sim {

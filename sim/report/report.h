@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "pagedkv/types.h"
-
 #include "sim/replay/simulation.h"
 #include "sim/report/metrics.h"
 #include "sim/report/request_statistics.h"

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/numeric/int128.h"
+
 #include "sim/replay/simulation.h"
 #include "sim/report/integrals.h"
 #include "sim/report/request_statistics.h"

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+
 #include "sim/report/decimal.h"
 
 namespace pagedkv::sim {

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "absl/strings/str_cat.h"
+
 #include "sim/trace/number.h"
 #include "sim/trace/row_parser.h"
 

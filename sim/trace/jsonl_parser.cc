@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <simdjson.h>
+
 #include <algorithm>
 #include <array>
 #include <span>
 
-#include <simdjson.h>
-
 #include "absl/strings/str_cat.h"
+
 #include "sim/trace/line_reader.h"
 #include "sim/trace/number.h"
 #include "sim/trace/row_parser.h"

@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+
 #include "sim/trace/sha256.h"
 
 namespace pagedkv::sim {

@@ -12,6 +12,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+
 #include "sim/trace/line_reader.h"
 #include "sim/trace/row_parser.h"
 #include "sim/trace/trace_request.h"

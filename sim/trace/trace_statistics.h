@@ -6,6 +6,7 @@
 #include <map>
 
 #include "absl/container/flat_hash_set.h"
+
 #include "sim/trace/trace_request.h"
 
 namespace pagedkv::sim {

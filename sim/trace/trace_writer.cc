@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+
 #include "sim/trace/rechunk.h"
 
 namespace pagedkv::sim {

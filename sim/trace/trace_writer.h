@@ -5,9 +5,9 @@
 #include <string>
 #include <string_view>
 
-#include "pagedkv/types.h"
-
 #include "absl/status/statusor.h"
+
+#include "pagedkv/types.h"
 #include "sim/trace/trace_request.h"
 
 namespace pagedkv::sim {

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+
 #include "sim/workload/random.h"
 
 namespace pagedkv::sim {

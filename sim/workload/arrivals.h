@@ -6,6 +6,7 @@
 #include <span>
 
 #include "absl/status/status.h"
+
 #include "sim/trace/trace_request.h"
 
 namespace pagedkv::sim {

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+
 #include "sim/trace/number.h"
 #include "sim/workload/arrivals.h"
 #include "sim/workload/builtin_tables.h"

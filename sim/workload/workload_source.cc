@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+
 #include "sim/trace/sha256.h"
 #include "sim/trace/trace_reader.h"
 #include "sim/workload/arrivals.h"

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+
 #include "sim/trace/trace_request.h"
 #include "sim/trace/trace_summary.h"
 

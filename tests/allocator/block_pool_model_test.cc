@@ -13,10 +13,10 @@
 #include <tuple>
 #include <vector>
 
-#include "pagedkv/block_pool.h"
-
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+
+#include "pagedkv/block_pool.h"
 
 namespace pagedkv {
 namespace {

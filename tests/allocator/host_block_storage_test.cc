@@ -10,6 +10,7 @@
 
 #include "spdlog/sinks/ostream_sink.h"
 #include "spdlog/spdlog.h"
+
 #include "tests/support/block_storage_suite.h"
 
 namespace pagedkv {

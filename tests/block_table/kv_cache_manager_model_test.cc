@@ -17,10 +17,10 @@
 #include <utility>
 #include <vector>
 
-#include "pagedkv/kv_cache_manager.h"
-
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+
+#include "pagedkv/kv_cache_manager.h"
 
 namespace pagedkv {
 namespace {

@@ -20,10 +20,10 @@
 #include <utility>
 #include <vector>
 
-#include "pagedkv/scheduler.h"
-
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+
+#include "pagedkv/scheduler.h"
 
 namespace pagedkv {
 namespace {

@@ -24,13 +24,13 @@
 #include <utility>
 #include <vector>
 
-#include "pagedkv/block_storage.h"
-#include "pagedkv/types.h"
-
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+
+#include "pagedkv/block_storage.h"
+#include "pagedkv/types.h"
 
 namespace pagedkv {
 

@@ -6,7 +6,6 @@
 #include <string>
 
 #include "pagedkv/kv_cache_manager.h"
-
 #include "tests/integration/replay/recording.h"
 
 namespace pagedkv::replay {

@@ -7,12 +7,12 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
+#include "nlohmann/json.hpp"
+
 #include "pagedkv/block_pool.h"
 #include "pagedkv/kv_cache_manager.h"
 #include "pagedkv/types.h"
-
-#include "absl/status/statusor.h"
-#include "nlohmann/json.hpp"
 
 /// Recordings of the decisions of vLLM's v1 KV cache manager and scheduler:
 /// JSON lines, a header with the configuration, then one operation a line with

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
+
 #include "tests/integration/replay/pool_replayer.h"
 #include "tests/integration/replay/recording.h"
 #include "tests/integration/replay/sched_replayer.h"

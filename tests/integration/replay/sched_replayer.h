@@ -8,10 +8,10 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
+
 #include "pagedkv/kv_cache_manager.h"
 #include "pagedkv/scheduler.h"
-
-#include "absl/status/statusor.h"
 #include "tests/integration/replay/recording.h"
 
 namespace pagedkv::replay {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+
 #include "sim/accounting/causes.h"
 #include "sim/accounting/slot_ledger.h"
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "gtest/gtest.h"
+
 #include "sim/accounting/causes.h"
 
 namespace pagedkv::sim {

@@ -12,6 +12,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+
 #include "sim/cli/units.h"
 
 namespace pagedkv::sim {

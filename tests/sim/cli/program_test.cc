@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The built program: exit codes, and what goes to stdout and to stderr.
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -8,12 +11,10 @@
 #include <iterator>
 #include <string>
 
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
+
 #include "sim/cli/command.h"
 
 namespace pagedkv::sim {

@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "pagedkv/types.h"
-
 #include "gtest/gtest.h"
+
+#include "pagedkv/types.h"
 #include "sim/accounting/causes.h"
 #include "sim/replay/policy.h"
 #include "sim/replay/simulation.h"

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+
 #include "sim/replay/buddy_allocator.h"
 
 namespace pagedkv::sim {

@@ -8,10 +8,10 @@
 #include <memory>
 #include <vector>
 
+#include "gtest/gtest.h"
+
 #include "pagedkv/scheduler.h"
 #include "pagedkv/types.h"
-
-#include "gtest/gtest.h"
 #include "sim/accounting/causes.h"
 #include "sim/replay/batcher.h"
 #include "sim/replay/contiguous_memory.h"

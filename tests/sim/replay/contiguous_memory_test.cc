@@ -5,9 +5,9 @@
 #include <memory>
 #include <vector>
 
-#include "pagedkv/types.h"
-
 #include "gtest/gtest.h"
+
+#include "pagedkv/types.h"
 #include "sim/accounting/causes.h"
 #include "sim/replay/policy.h"
 #include "sim/trace/trace_request.h"

@@ -4,9 +4,9 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "pagedkv/types.h"
-
 #include "gtest/gtest.h"
+
+#include "pagedkv/types.h"
 #include "sim/accounting/causes.h"
 #include "sim/replay/policy.h"
 #include "sim/replay/simulation.h"

@@ -4,10 +4,10 @@
 #include <cstdint>
 #include <string>
 
-#include "pagedkv/types.h"
-
 #include "absl/status/status.h"
 #include "gtest/gtest.h"
+
+#include "pagedkv/types.h"
 #include "sim/trace/trace_request.h"
 
 namespace pagedkv::sim {

@@ -8,12 +8,12 @@
 #include <string>
 #include <vector>
 
-#include "pagedkv/scheduler.h"
-#include "pagedkv/types.h"
-
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "gtest/gtest.h"
+
+#include "pagedkv/scheduler.h"
+#include "pagedkv/types.h"
 #include "sim/accounting/causes.h"
 #include "sim/replay/batcher.h"
 #include "sim/replay/policy.h"

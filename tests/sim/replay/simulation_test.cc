@@ -8,10 +8,10 @@
 #include <utility>
 #include <vector>
 
-#include "pagedkv/types.h"
-
 #include "absl/status/status.h"
 #include "gtest/gtest.h"
+
+#include "pagedkv/types.h"
 #include "sim/accounting/causes.h"
 #include "sim/replay/policy.h"
 #include "sim/trace/trace_request.h"

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/report/bootstrap.h"
 
+#include <gtest/gtest.h>
+
 #include <cmath>
 #include <cstddef>
 #include <random>
 #include <vector>
-
-#include <gtest/gtest.h>
 
 namespace pagedkv::sim {
 namespace {

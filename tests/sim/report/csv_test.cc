@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/report/csv.h"
 
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
 #include <cstdint>
 #include <random>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
 #include "absl/strings/str_split.h"
+
 #include "tests/sim/report/example_report.h"
 
 namespace pagedkv::sim {

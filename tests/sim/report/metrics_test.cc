@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/report/metrics.h"
 
+#include <gtest/gtest.h>
+
 #include <cstdint>
 #include <numeric>
-
-#include <gtest/gtest.h>
 
 #include "tests/sim/report/example_report.h"
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/report/run_statistics.h"
 
+#include <gtest/gtest.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <random>
-
-#include <gtest/gtest.h>
 
 #include "absl/numeric/int128.h"
 

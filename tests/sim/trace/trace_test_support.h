@@ -2,6 +2,8 @@
 #ifndef TESTS_SIM_TRACE_TRACE_TEST_SUPPORT_H_
 #define TESTS_SIM_TRACE_TRACE_TEST_SUPPORT_H_
 
+#include <gtest/gtest.h>
+
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -9,8 +11,6 @@
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <gtest/gtest.h>
 
 #include "sim/trace/trace_reader.h"
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/workload/arrivals.h"
 
+#include <gtest/gtest.h>
+
 #include <cstddef>
 #include <limits>
 #include <vector>
-
-#include <gtest/gtest.h>
 
 namespace pagedkv::sim {
 namespace {
