@@ -97,6 +97,9 @@ class KvCacheManager {
   /// A new sequence with the same tokens that shares the blocks of `id`
   /// (parallel sampling, beam search). NotFound, ResourceExhausted at
   /// `max_sequences`. O(blocks of the sequence).
+  /// The tokens of `id` must have been written before the copies that follow
+  /// from the fork are made: fork between steps, not between an append and the
+  /// step that computes it.
   absl::StatusOr<SequenceId> Fork(SequenceId id);
 
   /// Ends the sequence: drops its references, last block first, group by group.

@@ -15,6 +15,7 @@
 
 #include "pagedkv/kv_geometry.h"
 #include "sim/cli/units.h"
+#include "sim/report/decimal.h"
 
 namespace pagedkv::sim {
 namespace {
@@ -309,7 +310,7 @@ struct Section {
 };
 
 std::vector<std::string> SizeRow(std::string label, Bytes bytes) {
-  return {std::move(label), FormatCount(bytes.value()), FormatGb(bytes),
+  return {std::move(label), Grouped(bytes.value()), FormatGb(bytes),
           FormatGib(bytes)};
 }
 
@@ -322,18 +323,18 @@ Section FactorSection(const CalcResult& result) {
     }
     label += ": " + GroupFormula(group, result.block_size);
     section.rows.push_back(
-        {label, FormatCount(GroupBytes(group, result.block_size).value())});
+        {label, Grouped(GroupBytes(group, result.block_size).value())});
   }
-  section.rows.push_back({"all", FormatCount(result.size.token.value())});
+  section.rows.push_back({"all", Grouped(result.size.token.value())});
   return section;
 }
 
 Section SizeSection(const CalcResult& result) {
   const CalcSize& size = result.size;
-  const std::string sequence = absl::StrFormat(
-      "sequence of %s tokens", FormatCount(result.seq_len.value()));
+  const std::string sequence =
+      absl::StrFormat("sequence of %s tokens", Grouped(result.seq_len.value()));
   const std::string batch =
-      absl::StrFormat("batch of %s such", FormatCount(result.batch));
+      absl::StrFormat("batch of %s such", Grouped(result.batch));
   Section section{"KV cache", {"what", "bytes", "GB", "GiB"}, {}};
   section.rows.push_back(SizeRow("token", size.token));
   section.rows.push_back(
@@ -358,12 +359,11 @@ Section StageSection(const CalcResult& result) {
        "batch GiB"},
       {}};
   for (const CalcStage& stage : result.stages) {
-    section.rows.push_back({absl::StrFormat("%d", section.rows.size()),
-                            absl::StrFormat("%d", stage.layers),
-                            FormatCount(stage.size.token.value()),
-                            FormatCount(stage.size.block.value()),
-                            FormatGb(stage.size.total),
-                            FormatGib(stage.size.total)});
+    section.rows.push_back(
+        {absl::StrFormat("%d", section.rows.size()),
+         absl::StrFormat("%d", stage.layers), Grouped(stage.size.token.value()),
+         Grouped(stage.size.block.value()), FormatGb(stage.size.total),
+         FormatGib(stage.size.total)});
   }
   return section;
 }
@@ -374,16 +374,15 @@ Section FitSection(const CalcResult& result) {
                       "activations)",
                       result.gpu_memory_utilization * 100),
       {"gpu", "memory GB", "weights GB", "KV GB", "KV GiB", "blocks", "slots",
-       absl::StrFormat("largest batch at %s",
-                       FormatCount(result.seq_len.value()))},
+       absl::StrFormat("largest batch at %s", Grouped(result.seq_len.value()))},
       {}};
   for (const CalcFit& fit : result.fits) {
     section.rows.push_back(
         {fit.gpu ? fit.gpu->name : "given",
          fit.gpu ? FormatGb(fit.gpu->memory) : "-",
          fit.gpu ? FormatGb(fit.weights) : "-", FormatGb(fit.kv_memory),
-         FormatGib(fit.kv_memory), FormatCount(fit.blocks.value()),
-         FormatCount(fit.slots.value()), FormatCount(fit.max_batch)});
+         FormatGib(fit.kv_memory), Grouped(fit.blocks.value()),
+         Grouped(fit.slots.value()), Grouped(fit.max_batch)});
   }
   if (!result.fits.front().gpu) section.title = "What fits in that memory";
   return section;
@@ -391,8 +390,8 @@ Section FitSection(const CalcResult& result) {
 
 void AddComparison(std::string label, const CalcSize& size,
                    const CalcResult& result, Section& section) {
-  section.rows.push_back({std::move(label), FormatCount(size.token.value()),
-                          FormatCount(size.total.value()), FormatGb(size.total),
+  section.rows.push_back({std::move(label), Grouped(size.token.value()),
+                          Grouped(size.total.value()), FormatGb(size.total),
                           FormatGib(size.total),
                           absl::StrFormat("%.3f", Ratio(size, result))});
 }
@@ -428,8 +427,8 @@ std::vector<Section> ToSections(const CalcResult& result) {
   sections.push_back(
       {"Keys to project, per layer and sequence (and as many values)",
        {"without a cache: n(n+1)/2", "with it: n"},
-       {{FormatCount(result.projections_without_cache),
-         FormatCount(result.projections_with_cache)}}});
+       {{Grouped(result.projections_without_cache),
+         Grouped(result.projections_with_cache)}}});
   return sections;
 }
 
@@ -441,10 +440,10 @@ std::string Title(const CalcResult& result) {
       model.layers.size(), model.query_heads);
   if (model.max_seq_len > TokenCount(0)) {
     title += absl::StrFormat(", up to %s tokens",
-                             FormatCount(model.max_seq_len.value()));
+                             Grouped(model.max_seq_len.value()));
   }
   if (model.parameters > 0) {
-    title += absl::StrFormat(", %s parameters", FormatCount(model.parameters));
+    title += absl::StrFormat(", %s parameters", Grouped(model.parameters));
   }
   return title + absl::StrFormat(" (%s)", model.source);
 }

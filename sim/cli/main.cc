@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The command line program `pagedkv`: its subcommands and exit codes.
+#include <exception>
+
 #include "absl/status/status.h"
 
 #include "sim/cli/calc_command.h"
@@ -28,6 +30,9 @@ int main(int argc, char** argv) {
     if (error.get_exit_code() == 0) return app.exit(error);
     return pagedkv::sim::ReportBadInput(
         absl::InvalidArgumentError(error.what()));
+  } catch (const std::exception& error) {  // of the standard library: memory
+    return pagedkv::sim::ReportBadInput(
+        absl::ResourceExhaustedError(error.what()));
   }
   if (app.get_subcommands().empty()) {
     return pagedkv::sim::ReportBadInput(absl::InvalidArgumentError(

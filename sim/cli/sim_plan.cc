@@ -17,6 +17,7 @@
 #include "sim/catalogue/model_catalogue.h"
 #include "sim/catalogue/model_config.h"
 #include "sim/cli/units.h"
+#include "sim/report/decimal.h"
 
 namespace pagedkv::sim {
 namespace {
@@ -72,7 +73,7 @@ absl::Status CheckRange(std::string_view option, std::int64_t value,
                         std::int64_t least, std::int64_t most) {
   if (value >= least && value <= most) return absl::OkStatus();
   return Error(absl::StrFormat("%s must be from %d to %s", option, least,
-                               FormatCount(most)));
+                               Grouped(most)));
 }
 
 absl::Status CheckCounts(const SimOptions& options) {
@@ -436,7 +437,7 @@ absl::StatusOr<ReportPool> PlanPool(const SimOptions& options,
     pool.source = "explicit";
     pool.description =
         absl::StrFormat("--num-blocks %s of %d tokens",
-                        FormatCount(*options.num_blocks), block_size.value());
+                        Grouped(*options.num_blocks), block_size.value());
     return pool;
   }
   if (!token_bytes) {
@@ -454,7 +455,7 @@ absl::StatusOr<ReportPool> PlanPool(const SimOptions& options,
   if (slots.value() < 1) {
     return Error(absl::StrFormat(
         "%s: the %s B on each GPU hold no token (%s B in all)", option,
-        FormatCount(budget->value()), FormatCount(token_bytes->value())));
+        Grouped(budget->value()), Grouped(token_bytes->value())));
   }
   if (__builtin_mul_overflow(budget->value(), model.num_ranks, &bytes)) {
     return Error(absl::StrFormat("%s: the bytes of %d GPUs do not fit 63 bits",

@@ -136,13 +136,4 @@ std::string FormatGb(Bytes bytes) { return FormatDecimals(ToGb(bytes)); }
 
 std::string FormatGib(Bytes bytes) { return FormatDecimals(ToGib(bytes)); }
 
-std::string FormatCount(std::int64_t count) {
-  std::string text = absl::StrFormat("%d", count);
-  const std::size_t first = count < 0 ? 1 : 0;
-  for (std::size_t i = text.size(); i > first + 3; i -= 3) {
-    text.insert(i - 3, ",");
-  }
-  return text;
-}
-
 }  // namespace pagedkv::sim

@@ -32,9 +32,6 @@ absl::StatusOr<std::int64_t> ParseDurationNs(std::string_view text);
 [[nodiscard]] std::string FormatGb(Bytes bytes);
 [[nodiscard]] std::string FormatGib(Bytes bytes);
 
-/// "1,342,177,280".
-[[nodiscard]] std::string FormatCount(std::int64_t count);
-
 }  // namespace pagedkv::sim
 
 #endif  // SIM_CLI_UNITS_H_

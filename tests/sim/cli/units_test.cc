@@ -110,14 +110,5 @@ TEST(UnitsTest, BytesAreShownAsGbOrAsGib) {
   EXPECT_DOUBLE_EQ(ToGib(Bytes(1'342'177'280)), 1.25);
 }
 
-TEST(UnitsTest, CountsAreGroupedByThousands) {
-  EXPECT_EQ(FormatCount(0), "0");
-  EXPECT_EQ(FormatCount(999), "999");
-  EXPECT_EQ(FormatCount(1'000), "1,000");
-  EXPECT_EQ(FormatCount(1'342'177'280), "1,342,177,280");
-  EXPECT_EQ(FormatCount(-999), "-999");
-  EXPECT_EQ(FormatCount(-1'000'000), "-1,000,000");
-}
-
 }  // namespace
 }  // namespace pagedkv::sim
