@@ -22,8 +22,8 @@
 namespace pagedkv::sim {
 namespace {
 
-absl::Status Error(std::string message) {
-  return absl::InvalidArgumentError(std::move(message));
+absl::Status Error(const std::string& message) {
+  return absl::InvalidArgumentError(message);
 }
 
 /// `status` with the option that it is about in front.
