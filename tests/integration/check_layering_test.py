@@ -129,6 +129,7 @@ ALLOWED = [
     ("tests/allocator/a.cc", '"tests/support/naive_pool.h"'),
     ("tests/allocator/a.cc", '"spdlog/spdlog.h"'),
     ("tests/sim/a.cc", '"sim/trace/loader.h"'),
+    ("benchmarks/sim/a.cc", '"sim/trace/loader.h"'),
 ]
 
 
