@@ -61,24 +61,29 @@ bool BlockPool::TryAllocate(std::span<BlockId> out,
                             std::vector<BlockId>* evicted) {
   if (static_cast<std::int64_t>(out.size()) > num_free_) return false;
   num_free_ -= static_cast<std::int64_t>(out.size());
-  BlockId* next = out.data();
-  free_->PopFront(out.size(), [&](BlockId block) {
-    *next++ = block;
-    BlockState& state = states_[Index(block)];
-    state.ref_count = 1;
-    if (state.cached != 0) {
-      state.cached = 0;
-      if (evicted != nullptr) evicted->push_back(block);
-    }
-  });
+  free_->PopFront(out);
+  BlockState* const states = states_.data();
+  for (BlockId block : out) states[Index(block)].ref_count = 1;
+  if (prefix_caching_) TakeMarks(out, evicted);
   return true;
+}
+
+// Unmarks those of `blocks` that are marked as cached.
+void BlockPool::TakeMarks(std::span<const BlockId> blocks,
+                          std::vector<BlockId>* evicted) {
+  for (BlockId block : blocks) {
+    BlockState& state = states_[Index(block)];
+    if (!state.cached()) continue;
+    state.SetCached(false);
+    if (evicted != nullptr) evicted->push_back(block);
+  }
 }
 
 absl::Status BlockPool::Share(std::span<const BlockId> blocks) {
   for (BlockId block : blocks) {
     if (!Contains(block)) return OutsideOfPool(block, num_blocks());
     const BlockState& state = states_[Index(block)];
-    if (state.ref_count == 0 && state.cached == 0 && block != kNullBlock) {
+    if (state.ref_count == 0 && !state.cached() && block != kNullBlock) {
       return absl::FailedPreconditionError(absl::StrFormat(
           "block %d cannot be shared: it is free", block.value()));
     }
@@ -101,34 +106,46 @@ template <typename BlockAt, typename MayRelease>
 absl::Status BlockPool::ReleaseEach(std::size_t count, BlockAt block_at,
                                     MayRelease may_release) {
   if (freed_.size() < count) freed_.resize(count);
+  BlockState* const states = states_.data();
+  BlockId* const freed = freed_.data();
   std::size_t num_freed = 0;
   for (std::size_t i = 0; i < count; ++i) {
     const BlockId block = block_at(i);
     if (block == kNullBlock) continue;
     if (!Contains(block) || !may_release(i) ||
-        states_[Index(block)].ref_count == 0) {
-      while (i-- > 0) {
-        if (block_at(i) != kNullBlock) ++states_[Index(block_at(i))].ref_count;
-      }
-      return ReleaseRefused(block);
+        states[Index(block)].ref_count == 0) {
+      return UndoRelease(i, block_at);
     }
-    if (--states_[Index(block)].ref_count == 0) freed_[num_freed++] = block;
+    if (states[Index(block)].Drop()) freed[num_freed++] = block;
   }
   num_free_ += static_cast<std::int64_t>(num_freed);
-  for (std::size_t i = 0; i < num_freed; ++i) {
-    BlockState& state = states_[Index(freed_[i])];
-    ++state.generation;
-    if (!prefix_caching_ || state.cached != 0) free_->PushBack(freed_[i]);
-  }
   if (prefix_caching_) {
-    for (std::size_t i = num_freed; i-- > 0;) {
-      if (!is_cached(freed_[i])) free_->PushFront(freed_[i]);
-    }
+    PutBackByMark({freed, num_freed});
+  } else {
+    free_->PushBack({freed, num_freed});
   }
   return absl::OkStatus();
 }
 
-absl::Status BlockPool::ReleaseRefused(BlockId block) const {
+// Blocks without content are reissued first, in the order given.
+void BlockPool::PutBackByMark(std::span<const BlockId> blocks) {
+  for (BlockId block : blocks) {
+    if (is_cached(block)) free_->PushBack(block);
+  }
+  for (auto block = blocks.rbegin(); block != blocks.rend(); ++block) {
+    if (!is_cached(*block)) free_->PushFront(*block);
+  }
+}
+
+// Counts back the first `count` blocks, and says why the next is refused. Not
+// inline: it would cost the good case its registers.
+template <typename BlockAt>
+[[gnu::noinline]] absl::Status BlockPool::UndoRelease(std::size_t count,
+                                                      BlockAt block_at) {
+  for (std::size_t i = 0; i < count; ++i) {
+    if (block_at(i) != kNullBlock) states_[Index(block_at(i))].UndoDrop();
+  }
+  const BlockId block = block_at(count);
   if (!Contains(block)) return OutsideOfPool(block, num_blocks());
   return absl::FailedPreconditionError(absl::StrFormat(
       "block %d is released by someone who no longer holds it: it has %d "
@@ -161,7 +178,7 @@ bool BlockPool::IsCurrent(BlockHandle handle) const {
 
 void BlockPool::SetCached(BlockId block, bool cached) {
   PAGEDKV_CHECK(prefix_caching_ && Contains(block) && block != kNullBlock);
-  states_[Index(block)].cached = cached ? 1 : 0;
+  states_[Index(block)].SetCached(cached);
 }
 
 std::vector<BlockId> BlockPool::FreeBlocks() const { return free_->ToVector(); }

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -33,17 +34,33 @@ class FreeBlockQueue {
 
   [[nodiscard]] std::size_t size() const { return size_; }
 
-  /// Takes `count` blocks and passes each to `visit`, which must not use the
-  /// queue. REQUIRES: count <= size().
-  template <typename Visit>
-  void PopFront(std::size_t count, Visit visit) {
-    for (std::size_t i = 0; i < count; ++i) {
-      while (At(head_) == kHole) ++head_;
-      visit(At(head_++));
+  /// Takes the first blocks. REQUIRES: out.size() <= size().
+  void PopFront(std::span<BlockId> out) {
+    const BlockId* const ring = ring_.data();
+    const std::uint64_t mask = mask_;
+    std::uint64_t head = head_;
+    for (BlockId& block : out) {
+      while (ring[head & mask] == kHole) ++head;
+      block = ring[head++ & mask];
     }
-    size_ -= count;
+    head_ = head;
+    size_ -= out.size();
     if (size_ == 0) tail_ = head_;
     if (gap_begin_ < head_ || size_ == 0) gap_begin_ = gap_end_ = head_;
+  }
+  /// The blocks go to the end, the first of them first.
+  /// REQUIRES: none of them is in the queue.
+  void PushBack(std::span<const BlockId> blocks) {
+    if (removable_) {
+      for (BlockId block : blocks) PushBack(block);
+      return;
+    }
+    BlockId* const ring = ring_.data();
+    const std::uint64_t mask = mask_;
+    std::uint64_t tail = tail_;
+    for (BlockId block : blocks) ring[tail++ & mask] = block;
+    tail_ = tail;
+    size_ += blocks.size();
   }
   /// REQUIRES: `block` is not in the queue, as for `PushFront`.
   void PushBack(BlockId block) {

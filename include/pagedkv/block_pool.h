@@ -103,7 +103,7 @@ class BlockPool {
   }
   /// REQUIRES: `block` is an id of this pool.
   [[nodiscard]] BlockHandle handle(BlockId block) const {
-    return {block, states_[Index(block)].generation};
+    return {block, states_[Index(block)].generation()};
   }
   /// Whether the block was neither freed nor reissued since `handle` was taken.
   [[nodiscard]] bool IsCurrent(BlockHandle handle) const;
@@ -113,7 +113,7 @@ class BlockPool {
   /// REQUIRES: prefix_caching(), and `block` is an id of this pool, not null.
   void SetCached(BlockId block, bool cached);
   [[nodiscard]] bool is_cached(BlockId block) const {
-    return states_[Index(block)].cached != 0;
+    return states_[Index(block)].cached();
   }
 
   /// The free blocks in order of reissue. O(num_free): for tests and audits.
@@ -125,8 +125,26 @@ class BlockPool {
  private:
   struct BlockState {
     std::int32_t ref_count = 0;
-    std::uint32_t generation : 31 = 0;
-    std::uint32_t cached : 1 = 0;
+    // Twice the number of times that the block was freed, plus one if marked as
+    // cached: counting up is then a plain addition.
+    std::uint32_t generation_and_mark = 0;
+
+    [[nodiscard]] bool cached() const { return generation_and_mark % 2 != 0; }
+    void SetCached(bool cached) {
+      generation_and_mark = (generation_and_mark & ~1u) | (cached ? 1u : 0u);
+    }
+    [[nodiscard]] std::uint32_t generation() const {
+      return generation_and_mark / 2;
+    }
+    // Drops a reference; whether it was the last, and the block is free.
+    bool Drop() {
+      if (--ref_count != 0) return false;
+      generation_and_mark += 2;
+      return true;
+    }
+    void UndoDrop() {
+      if (ref_count++ == 0) generation_and_mark -= 2;
+    }
   };
 
   BlockPool(const BlockPoolOptions& options, BlockCount watermark);
@@ -134,12 +152,16 @@ class BlockPool {
     return static_cast<std::size_t>(block.value());
   }
   [[nodiscard]] bool Contains(BlockId block) const {
-    return block.value() >= 0 && Index(block) < states_.size();
+    return static_cast<std::uint32_t>(block.value()) < states_.size();
   }
   template <typename BlockAt, typename MayRelease>
   absl::Status ReleaseEach(std::size_t count, BlockAt block_at,
                            MayRelease may_release);
-  [[nodiscard]] absl::Status ReleaseRefused(BlockId block) const;
+  template <typename BlockAt>
+  absl::Status UndoRelease(std::size_t count, BlockAt block_at);
+  void TakeMarks(std::span<const BlockId> blocks,
+                 std::vector<BlockId>* evicted);
+  void PutBackByMark(std::span<const BlockId> blocks);
 
   std::vector<BlockState> states_;
   std::unique_ptr<FreeBlockQueue> free_;
