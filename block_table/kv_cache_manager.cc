@@ -147,15 +147,16 @@ void KvCacheManager::Cover(SequenceId id, int group, TokenCount covered) {
   const std::int32_t row = KvCacheManager::row(id);
   const auto end =
       static_cast<std::int32_t>(size.CoveringBlocks(covered).value());
-  const auto tokens = static_cast<std::int32_t>(num_tokens(id).value());
-  const std::int32_t first = tokens / size.value();
+  const TokenCount tokens = num_tokens(id);
+  const auto first = static_cast<std::int32_t>(size.FullBlocks(tokens).value());
   const std::int32_t length = tables.length(row);
   for (std::int32_t i = first; i < std::min(end, length); ++i) {
     const BlockId shared = tables.row(row)[static_cast<std::size_t>(i)];
     if (!IsShared(shared)) continue;
     BlockId own;
     PAGEDKV_CHECK(pool_.TryAllocate({&own, 1}));
-    const std::int32_t in_block = i == first ? tokens % size.value() : 0;
+    const auto in_block = static_cast<std::int32_t>(
+        i == first ? size.Remainder(tokens).value() : 0);
     if (in_block > 0) copies_.push_back({group, shared, own, in_block});
     PAGEDKV_CHECK(pool_.Release({&shared, 1}).ok());
     tables.Set(row, i, own);

@@ -128,10 +128,12 @@ class KvCacheManager {
   /// REQUIRES: the position is below num_tokens(id).
   [[nodiscard]] std::int64_t Slot(SequenceId id, std::int32_t position,
                                   int group = 0) const {
-    const auto size = static_cast<std::uint32_t>(block_size(group).value());
-    const auto token = static_cast<std::uint32_t>(position);
-    const BlockId block = block_table(id, group)[token / size];
-    return std::int64_t{block.value()} * size + token % size;
+    const BlockSize size = block_size(group);
+    const TokenCount before(position);
+    const auto index =
+        static_cast<std::size_t>(size.FullBlocks(before).value());
+    const BlockCount block(block_table(id, group)[index].value());
+    return (size.Slots(block) + size.Remainder(before)).value();
   }
   /// Writes the slots of the tokens at positions first, first + 1, ... to
   /// `slots`. REQUIRES: the positions are below num_tokens(id).
@@ -176,7 +178,7 @@ class KvCacheManager {
   // The generation is odd while the row holds a sequence. Tokens from
   // num_tokens up to append_limit are covered, in every group, by blocks that
   // are the sequence's own: appending them needs no look at the tables.
-  struct Sequence {
+  struct alignas(16) Sequence {
     std::uint32_t generation = 0;
     std::int32_t num_tokens = 0;
     std::int32_t append_limit = 0;

@@ -7,6 +7,7 @@
 /// become blocks in `BlockSize` only, and either becomes bytes in `KvGeometry`
 /// only (kv_geometry.h).
 
+#include <bit>
 #include <compare>
 #include <cstddef>
 #include <cstdint>
@@ -112,22 +113,32 @@ using Bytes = Count<BytesTag, std::int64_t>;
 inline constexpr BlockId kNullBlock{0};
 
 /// Tokens per block of one KV cache group (>= 1): the one place where counts of
-/// tokens and of blocks meet.
+/// tokens and of blocks meet. Counts are not negative. Powers of two, the usual
+/// sizes, are divided by with a shift: appends and slots cost little else.
 class BlockSize {
  public:
-  constexpr explicit BlockSize(std::int32_t tokens) : tokens_(tokens) {}
+  constexpr explicit BlockSize(std::int32_t tokens)
+      : tokens_(tokens),
+        shift_(std::has_single_bit(static_cast<std::uint32_t>(tokens))
+                   ? std::countr_zero(static_cast<std::uint32_t>(tokens))
+                   : kNoPowerOfTwo) {}
   [[nodiscard]] constexpr std::int32_t value() const { return tokens_; }
   /// Blocks that hold `tokens`, the last one perhaps in part: rounds up.
   [[nodiscard]] constexpr BlockCount CoveringBlocks(TokenCount tokens) const {
-    return BlockCount((tokens.value() + tokens_ - 1) / tokens_);
+    return FullBlocks(tokens + TokenCount(tokens_ - 1));
   }
   /// Blocks that `tokens` fill: rounds down.
   [[nodiscard]] constexpr BlockCount FullBlocks(TokenCount tokens) const {
-    return BlockCount(tokens.value() / tokens_);
+    return BlockCount(shift_ != kNoPowerOfTwo ? tokens.value() >> shift_
+                                              : tokens.value() / tokens_);
   }
   /// Slots of `blocks`: exact.
   [[nodiscard]] constexpr TokenCount Slots(BlockCount blocks) const {
     return TokenCount(blocks.value() * tokens_);
+  }
+  /// What `tokens` leave over beyond their full blocks.
+  [[nodiscard]] constexpr TokenCount Remainder(TokenCount tokens) const {
+    return tokens - Slots(FullBlocks(tokens));
   }
   friend constexpr auto operator<=>(BlockSize, BlockSize) = default;
   friend std::ostream& operator<<(std::ostream& out, BlockSize size) {
@@ -135,7 +146,10 @@ class BlockSize {
   }
 
  private:
+  static constexpr std::int32_t kNoPowerOfTwo = -1;
+
   std::int32_t tokens_;
+  std::int32_t shift_;
 };
 
 }  // namespace pagedkv

@@ -23,6 +23,22 @@ TEST(BlockSizeTest, CoveringBlocksRoundsUpAndFullBlocksDown) {
   EXPECT_EQ(kSize.FullBlocks(TokenCount(31)), BlockCount(1));
   EXPECT_EQ(kSize.FullBlocks(TokenCount(32)), BlockCount(2));
   EXPECT_EQ(kSize.Slots(BlockCount(3)), TokenCount(48));
+  EXPECT_EQ(kSize.Remainder(TokenCount(35)), TokenCount(3));
+}
+
+TEST(BlockSizeTest, AnySizeDividesLikeAPowerOfTwo) {
+  for (std::int32_t size : {1, 2, 3, 7, 16, 48, 7808}) {
+    const BlockSize block_size{size};
+    for (std::int64_t tokens :
+         {0, 1, 2, 15, 16, 17, 47, 48, 7807, 7808, 7809, 1 << 30}) {
+      EXPECT_EQ(block_size.FullBlocks(TokenCount(tokens)).value(),
+                tokens / size);
+      EXPECT_EQ(block_size.CoveringBlocks(TokenCount(tokens)).value(),
+                (tokens + size - 1) / size);
+      EXPECT_EQ(block_size.Remainder(TokenCount(tokens)).value(),
+                tokens % size);
+    }
+  }
 }
 
 TEST(CountTest, AddsSubtractsAndScales) {
