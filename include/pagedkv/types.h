@@ -2,10 +2,10 @@
 #ifndef PAGEDKV_TYPES_H_
 #define PAGEDKV_TYPES_H_
 
-/// The ids and units of the library. Each is its own type and none converts to
-/// another, so that blocks passed where tokens are meant do not compile. Tokens
-/// become blocks in `BlockSize` only, and either becomes bytes in `KvGeometry`
-/// only (kv_geometry.h).
+/// The ids and units of the library, and the kinds of attention. Each id is its
+/// own type and none converts to another, so that blocks passed where tokens
+/// are meant do not compile. Tokens become blocks in `BlockSize` only, and
+/// either becomes bytes in `KvGeometry` only (kv_geometry.h).
 
 #include <bit>
 #include <compare>
@@ -150,6 +150,16 @@ class BlockSize {
 
   std::int32_t tokens_;
   std::int32_t shift_;
+};
+
+/// How the layers of a KV cache group attend.
+enum class AttentionKind : std::uint8_t {
+  kFull,           ///< to all tokens
+  kSlidingWindow,  ///< to the last `window` tokens
+  kChunkedLocal,   ///< within their chunk of `window` tokens
+  kLatent,         ///< to all tokens, through a latent (MLA)
+  kCross,          ///< to the encoder's tokens
+  kStateSpace,     ///< through one state (Mamba)
 };
 
 }  // namespace pagedkv
