@@ -30,6 +30,11 @@ absl::StatusOr<BlockPool> BlockPool::Create(const BlockPoolOptions& options) {
                         "and one more) to %d",
                         blocks, kMaxBlocks));
   }
+  if (options.external_eviction && !options.prefix_caching) {
+    return absl::InvalidArgumentError(
+        "external_eviction is on without prefix_caching: there is nothing to "
+        "evict");
+  }
   if (!(options.watermark >= 0.0 && options.watermark < 1.0)) {
     return absl::InvalidArgumentError(
         absl::StrFormat("watermark is %g; it must be at least 0 and below 1",
@@ -46,7 +51,8 @@ BlockPool::BlockPool(const BlockPoolOptions& options, BlockCount watermark)
                                              options.prefix_caching)),
       num_free_(options.num_blocks.value() - 1),
       watermark_(watermark),
-      prefix_caching_(options.prefix_caching) {}
+      prefix_caching_(options.prefix_caching),
+      external_eviction_(options.external_eviction) {}
 
 BlockPool::BlockPool(BlockPool&&) noexcept = default;
 BlockPool& BlockPool::operator=(BlockPool&&) noexcept = default;
@@ -59,7 +65,7 @@ double BlockPool::usage() const {
 
 bool BlockPool::TryAllocate(std::span<BlockId> out,
                             std::vector<BlockId>* evicted) {
-  if (static_cast<std::int64_t>(out.size()) > num_free_) return false;
+  if (out.size() > free_->size()) return false;
   num_free_ -= static_cast<std::int64_t>(out.size());
   free_->PopFront(out);
   BlockState* const states = states_.data();
@@ -92,7 +98,7 @@ absl::Status BlockPool::Share(std::span<const BlockId> blocks) {
     if (block == kNullBlock) continue;
     BlockState& state = states_[Index(block)];
     if (state.ref_count++ == 0) {
-      free_->Remove(block);
+      if (!external_eviction_) free_->Remove(block);
       --num_free_;
     }
   }
@@ -129,8 +135,10 @@ absl::Status BlockPool::ReleaseEach(std::size_t count, BlockAt block_at,
 
 // Blocks without content are reissued first, in the order given.
 void BlockPool::PutBackByMark(std::span<const BlockId> blocks) {
-  for (BlockId block : blocks) {
-    if (is_cached(block)) free_->PushBack(block);
+  if (!external_eviction_) {
+    for (BlockId block : blocks) {
+      if (is_cached(block)) free_->PushBack(block);
+    }
   }
   for (auto block = blocks.rbegin(); block != blocks.rend(); ++block) {
     if (!is_cached(*block)) free_->PushFront(*block);
@@ -178,7 +186,19 @@ bool BlockPool::IsCurrent(BlockHandle handle) const {
 
 void BlockPool::SetCached(BlockId block, bool cached) {
   PAGEDKV_CHECK(prefix_caching_ && Contains(block) && block != kNullBlock);
-  states_[Index(block)].SetCached(cached);
+  BlockState& state = states_[Index(block)];
+  if (external_eviction_ && state.ref_count == 0 && state.cached() != cached) {
+    if (cached) {
+      free_->Remove(block);
+    } else {
+      free_->PushFront(block);
+    }
+  }
+  state.SetCached(cached);
+}
+
+BlockCount BlockPool::num_takeable() const {
+  return BlockCount(static_cast<std::int64_t>(free_->size()));
 }
 
 std::vector<BlockId> BlockPool::FreeBlocks() const { return free_->ToVector(); }
@@ -199,12 +219,13 @@ absl::Status BlockPool::CheckInvariants() const {
   std::int64_t num_free = 0;
   for (std::size_t i = 1; i < states_.size(); ++i) {
     const std::int32_t references = states_[i].ref_count;
-    if (references < 0 || (references == 0) != is_free[i]) {
+    const bool is_withheld = external_eviction_ && states_[i].cached();
+    if (references < 0 || (references == 0 && !is_withheld) != is_free[i]) {
       return absl::InternalError(absl::StrFormat(
           "block %d has %d references and is%s in the free queue", i,
           references, is_free[i] ? "" : " not"));
     }
-    num_free += is_free[i] ? 1 : 0;
+    num_free += references == 0 ? 1 : 0;
   }
   if (num_free != num_free_ || is_free[0] || states_[0].ref_count != 0) {
     return absl::InternalError(absl::StrFormat(

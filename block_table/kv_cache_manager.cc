@@ -2,11 +2,14 @@
 #include "pagedkv/kv_cache_manager.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_format.h"
 
 #include "base/check.h"
+#include "block_table/group_rules.h"
+#include "block_table/prefix_cache.h"
 
 namespace pagedkv {
 namespace {
@@ -19,6 +22,31 @@ absl::Status NotLive(SequenceId id) {
       "sequence %#x is not live: it was released, or never added", id.value()));
 }
 
+absl::Status CheckGroup(std::size_t index, const KvCacheGroupOptions& group) {
+  const bool has_window = group.kind == AttentionKind::kSlidingWindow ||
+                          group.kind == AttentionKind::kChunkedLocal;
+  if (group.block_size.value() < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("block_size of group %d is %d; it must be at least 1",
+                        index, group.block_size.value()));
+  }
+  if (has_window != (group.window > TokenCount(0)) ||
+      group.window < TokenCount(0)) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "window of group %d is %d; it must be at least 1 with a sliding window "
+        "or chunks, and 0 otherwise",
+        index, group.window.value()));
+  }
+  if (group.num_sink_tokens < TokenCount(0) ||
+      (group.num_sink_tokens > TokenCount(0) &&
+       group.kind != AttentionKind::kSlidingWindow)) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "num_sink_tokens of group %d is %d; only a sliding window has sinks",
+        index, group.num_sink_tokens.value()));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<KvCacheManager> KvCacheManager::Create(
@@ -28,11 +56,9 @@ absl::StatusOr<KvCacheManager> KvCacheManager::Create(
         absl::StrFormat("there are %d KV cache groups; there must be 1 to %d",
                         options.groups.size(), kMaxKvCacheGroups));
   }
-  for (const KvCacheGroupOptions& group : options.groups) {
-    if (group.block_size.value() < 1) {
-      return absl::InvalidArgumentError(absl::StrFormat(
-          "block_size is %d; it must be at least 1", group.block_size.value()));
-    }
+  for (std::size_t i = 0; i < options.groups.size(); ++i) {
+    absl::Status status = CheckGroup(i, options.groups[i]);
+    if (!status.ok()) return status;
   }
   if (options.max_sequence_tokens.value() < 1 ||
       options.max_sequence_tokens.value() > kMaxSequenceTokens) {
@@ -45,25 +71,95 @@ absl::StatusOr<KvCacheManager> KvCacheManager::Create(
         absl::StrFormat("max_sequences is %d; it must be from 1 to %d",
                         options.max_sequences, kMaxSequences));
   }
-  absl::StatusOr<BlockPool> pool = BlockPool::Create(options.pool);
+  if (options.max_in_flight_tokens < TokenCount(0)) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("max_in_flight_tokens is %d; it must not be negative",
+                        options.max_in_flight_tokens.value()));
+  }
+  BlockPoolOptions pool_options = options.pool;
+  pool_options.external_eviction = false;
+  std::unique_ptr<PrefixCache> cache;
+  if (options.pool.prefix_caching) {
+    absl::StatusOr<std::unique_ptr<PrefixCache>> created = PrefixCache::Create(
+        options.prefix_cache, options.groups, options.pool.num_blocks,
+        options.max_sequence_tokens);
+    if (!created.ok()) return created.status();
+    cache = *std::move(created);
+    pool_options.external_eviction = cache->has_policy();
+  }
+  absl::StatusOr<BlockPool> pool = BlockPool::Create(pool_options);
   if (!pool.ok()) return pool.status();
-  return KvCacheManager(options, *std::move(pool));
+  return KvCacheManager(options, *std::move(pool), std::move(cache));
 }
 
 KvCacheManager::KvCacheManager(const KvCacheManagerOptions& options,
-                               BlockPool pool)
+                               BlockPool pool,
+                               std::unique_ptr<PrefixCache> cache)
     : pool_(std::move(pool)),
+      cache_(std::move(cache)),
       max_sequence_tokens_(options.max_sequence_tokens),
-      max_sequences_(options.max_sequences) {
+      max_in_flight_tokens_(options.max_in_flight_tokens),
+      max_pinned_blocks_(options.prefix_cache.max_pinned_blocks),
+      max_sequences_(options.max_sequences),
+      vllm_compatible_(options.prefix_cache.vllm_compatible) {
   for (const KvCacheGroupOptions& group : options.groups) {
     groups_.push_back(
-        {group.block_size,
+        {group,
          BlockTables(static_cast<std::int32_t>(
              group.block_size.CoveringBlocks(max_sequence_tokens_).value()))});
   }
 }
 
-absl::StatusOr<SequenceId> KvCacheManager::AddSequence() {
+KvCacheManager::KvCacheManager(KvCacheManager&&) noexcept = default;
+KvCacheManager& KvCacheManager::operator=(KvCacheManager&&) noexcept = default;
+KvCacheManager::~KvCacheManager() = default;
+
+SequenceContent& KvCacheManager::content(SequenceId id) {
+  return contents_[Row(id)];
+}
+
+absl::Status KvCacheManager::CheckSequence(
+    const SequenceOptions& options) const {
+  const ContentKeys& keys = options.keys;
+  if (options.num_encoder_tokens < TokenCount(0) ||
+      options.num_encoder_tokens > max_sequence_tokens_ ||
+      options.num_prompt_tokens < TokenCount(0)) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "a sequence cannot have %d encoder tokens and a prompt of %d; the "
+        "former must be from 0 to max_sequence_tokens, %d",
+        options.num_encoder_tokens.value(), options.num_prompt_tokens.value(),
+        max_sequence_tokens_.value()));
+  }
+  for (const MultimodalItem& item : keys.items) {
+    if (item.offset < TokenCount(0) || item.length < TokenCount(0) ||
+        item.offset.value() > kMaxSequenceTokens ||
+        item.length.value() > kMaxSequenceTokens) {
+      return absl::InvalidArgumentError(absl::StrFormat(
+          "item \"%s\" covers %d tokens from token %d; neither may be negative "
+          "or beyond %d",
+          item.identifier, item.length.value(), item.offset.value(),
+          kMaxSequenceTokens));
+    }
+  }
+  for (const CacheSalt& salt : keys.salts) {
+    if (salt.begin < TokenCount(0) || salt.begin.value() > kMaxSequenceTokens) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("a salt begins at token %d; it must be from 0 to %d",
+                          salt.begin.value(), kMaxSequenceTokens));
+    }
+  }
+  if (!keys.prompt_embeddings.empty() && keys.embedding_bytes_per_token == 0) {
+    return absl::InvalidArgumentError(
+        "there are prompt_embeddings, and embedding_bytes_per_token is 0");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<SequenceId> KvCacheManager::AddSequence(
+    const SequenceOptions& options) {
+  if (absl::Status status = CheckSequence(options); !status.ok()) {
+    return status;
+  }
   if (num_sequences_ == max_sequences_) {
     return absl::ResourceExhaustedError(absl::StrFormat(
         "%d sequences are live, as many as max_sequences allows",
@@ -73,97 +169,361 @@ absl::StatusOr<SequenceId> KvCacheManager::AddSequence() {
   if (free_rows_.empty()) {
     free_rows_.push_back(static_cast<std::int32_t>(sequences_.size()));
     sequences_.emplace_back();
+    num_pinned_.push_back(0);
+    if (cache_ != nullptr) contents_.emplace_back();
     for (Group& group : groups_) {
       group.tables.GrowTo(static_cast<std::int32_t>(sequences_.size()));
     }
   }
   const auto row = static_cast<std::uint32_t>(free_rows_.back());
   free_rows_.pop_back();
-  const std::uint64_t generation = ++sequences_[row].generation;
+  Sequence& sequence = sequences_[row];
+  sequence.num_encoder_tokens =
+      static_cast<std::int32_t>(options.num_encoder_tokens.value());
+  if (cache_ != nullptr) cache_->Attach(contents_[row], options);
+  const std::uint64_t generation = ++sequence.generation;
   return SequenceId(generation << 32 | row);
 }
 
-absl::StatusOr<bool> KvCacheManager::TryAppend(SequenceId id, TokenCount count,
-                                               const AppendOptions& options) {
+absl::Status KvCacheManager::CheckAppend(SequenceId id, TokenCount count,
+                                         const AppendOptions& options) const {
   if (!IsLive(id)) return NotLive(id);
   if (count < TokenCount(0) || options.lookahead < TokenCount(0)) {
     return absl::InvalidArgumentError(absl::StrFormat(
         "cannot append %d tokens with a lookahead of %d: negative",
         count.value(), options.lookahead.value()));
   }
-  Sequence& sequence = sequences_[Row(id)];
-  const TokenCount old_tokens(sequence.num_tokens);
-  if (count > max_sequence_tokens_ - old_tokens) {
+  TokenCount computed = num_tokens(id);
+  if (options.match != nullptr) {
+    computed += options.match->num_tokens;
+    if (num_tokens(id) > TokenCount(0) || !block_table(id).empty()) {
+      return absl::FailedPreconditionError(
+          absl::StrFormat("a sequence of %d tokens cannot begin with a match",
+                          num_tokens(id).value()));
+    }
+    if (options.match->num_tokens > TokenCount(0) &&
+        (cache_ == nullptr || !cache_->IsCurrent(*options.match))) {
+      return absl::FailedPreconditionError(
+          "the match is out of date: match again after a change");
+    }
+  }
+  if (count > max_sequence_tokens_ - computed) {
     return absl::OutOfRangeError(absl::StrFormat(
         "a sequence of %d tokens cannot grow by %d: max_sequence_tokens is %d",
-        old_tokens.value(), count.value(), max_sequence_tokens_.value()));
+        computed.value(), count.value(), max_sequence_tokens_.value()));
   }
-  const TokenCount new_tokens = old_tokens + count;
-  const TokenCount covered =
-      new_tokens +
-      std::min(options.lookahead, max_sequence_tokens_ - new_tokens);
-  const TokenCount must_fit =
-      std::clamp(options.must_fit, covered, max_sequence_tokens_);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> KvCacheManager::TryAppend(SequenceId id, TokenCount count,
+                                               const AppendOptions& options) {
+  if (absl::Status status = CheckAppend(id, count, options); !status.ok()) {
+    return status;
+  }
+  const TokenCount old_tokens = num_tokens(id);
+  const PrefixMatch* const match =
+      options.match != nullptr && options.match->num_tokens > TokenCount(0)
+          ? options.match
+          : nullptr;
+  Demand demand;
+  demand.match = match;
+  demand.computed =
+      old_tokens + (match != nullptr ? match->num_tokens : TokenCount(0));
+  const TokenCount new_tokens = demand.computed + count;
   const BlockCount withheld =
       options.keep_watermark ? pool_.watermark_blocks() : BlockCount(0);
-  if (BlocksToCover(id, must_fit) + withheld > pool_.num_free()) return false;
-
-  if (covered == old_tokens) return true;
-  TokenCount limit = max_sequence_tokens_;
-  for (int group = 0; group < num_groups(); ++group) {
-    Cover(id, group, covered);
-    const BlockSize size = block_size(group);
-    limit = std::min(limit, size.Slots(size.CoveringBlocks(covered)));
+  demand.covered = std::min(options.must_fit, max_sequence_tokens_);
+  if (BlocksNeeded(id, demand, /*is_admission=*/true) + withheld >
+      pool_.num_free()) {
+    return false;
   }
+  ReleaseSkipped(id, demand.computed);
+  demand.covered = new_tokens + std::min(options.lookahead,
+                                         max_sequence_tokens_ - new_tokens);
+  if (BlocksNeeded(id, demand, /*is_admission=*/false) + withheld >
+      pool_.num_free()) {
+    return false;
+  }
+
+  if (demand.covered == old_tokens) return true;
+  const bool held_none = tables(0).length(row(id)) == 0;
+  if (match != nullptr) AdoptMatch(id, *match);
+  for (int group = 0; group < num_groups(); ++group) Cover(id, group, demand);
+  if (held_none) ++num_holding_;
+  if (match != nullptr && match->partial_tokens > TokenCount(0)) {
+    CopyPartial(id, *match);
+  }
+  Sequence& sequence = sequences_[Row(id)];
   sequence.num_tokens = static_cast<std::int32_t>(new_tokens.value());
-  sequence.append_limit = static_cast<std::int32_t>(limit.value());
+  if (cache_ != nullptr) {
+    if (options.match != nullptr) {
+      cache_->CountRequest(*options.match, new_tokens);
+    }
+    if (!options.tokens.empty()) RegisterContent(id, options.tokens);
+  }
+  RefreshAppendLimit(id, demand);
   return true;
 }
 
 BlockCount KvCacheManager::BlocksToCover(SequenceId id,
                                          TokenCount covered) const {
+  if (covered <= num_tokens(id)) return BlockCount(0);
+  return BlocksNeeded(id, {.computed = num_tokens(id), .covered = covered},
+                      /*is_admission=*/false);
+}
+
+BlockCount KvCacheManager::BlocksNeeded(SequenceId id, const Demand& demand,
+                                        bool is_admission) const {
   BlockCount needed(0);
-  if (covered <= num_tokens(id)) return needed;
+  if (demand.covered <= num_tokens(id)) return needed;
   for (int group = 0; group < num_groups(); ++group) {
-    const BlockSize size = block_size(group);
-    const std::span<const BlockId> table = block_table(id, group);
-    const std::int64_t end = size.CoveringBlocks(covered).value();
-    const auto length = static_cast<std::int64_t>(table.size());
-    needed += BlockCount(std::max<std::int64_t>(end - length, 0));
-    for (std::int64_t i = size.FullBlocks(num_tokens(id)).value();
-         i < std::min(end, length); ++i) {
-      if (IsShared(table[static_cast<std::size_t>(i)])) needed += BlockCount(1);
-    }
+    needed += BlocksNeeded(id, group, demand, is_admission);
   }
   return needed;
 }
 
-// Makes the slots from the sequence's end up to `covered` writable in one
-// group: its own copies of shared blocks, then further blocks.
-// REQUIRES: the pool has BlocksToCover(id, covered) free blocks.
-void KvCacheManager::Cover(SequenceId id, int group, TokenCount covered) {
-  const BlockSize size = block_size(group);
+// The free blocks that it takes to meet the demand in one group: new ones, own
+// copies of shared ones, and those of the match that nobody else holds.
+BlockCount KvCacheManager::BlocksNeeded(SequenceId id, int group,
+                                        const Demand& demand,
+                                        bool is_admission) const {
+  const KvCacheGroupOptions& options = group_options(group);
+  const BlockSize size = options.block_size;
+  const std::span<const BlockId> table = block_table(id, group);
+  const auto length = static_cast<std::int64_t>(table.size());
+  if (options.kind == AttentionKind::kCross) {
+    const TokenCount encoder(sequences_[Row(id)].num_encoder_tokens);
+    return length > 0 ? BlockCount(0) : size.CoveringBlocks(encoder);
+  }
+  BlockCount end = size.CoveringBlocks(demand.covered);
+  std::int64_t needed = 0;
+  std::int64_t present = length;
+  if (demand.match != nullptr) {
+    const auto& hit = demand.match->blocks[static_cast<std::size_t>(group)];
+    const std::int64_t skipped =
+        group_rules::SkippedBlocks(options, demand.computed).value();
+    const std::int64_t sinks = group_rules::SinkBlocks(options).value();
+    present = std::max(skipped, static_cast<std::int64_t>(hit.size()));
+    for (std::int64_t i = 0; std::cmp_less(i, hit.size()); ++i) {
+      const BlockId block = hit[static_cast<std::size_t>(i)];
+      if ((i >= skipped || i < sinks) && block != kNullBlock &&
+          pool_.ref_count(block) == 0) {
+        ++needed;
+      }
+    }
+  }
+  for (std::int64_t i = size.FullBlocks(num_tokens(id)).value();
+       i < std::min(end.value(), length); ++i) {
+    if (IsShared(table[static_cast<std::size_t>(i)])) ++needed;
+  }
+  if (is_admission) {
+    end = std::min(end, group_rules::MostBlocks(options, demand.covered,
+                                                max_in_flight_tokens_,
+                                                max_sequence_tokens_));
+  }
+  std::int64_t added = std::max<std::int64_t>(end.value() - present, 0);
+  if (options.kind == AttentionKind::kStateSpace) {
+    added = std::min<std::int64_t>(added, 1);
+  }
+  return BlockCount(needed + added);
+}
+
+// Blocks that no token from position `computed` on looks at go back to the
+// pool, the last first.
+void KvCacheManager::ReleaseSkipped(SequenceId id, TokenCount computed) {
+  for (Group& group : groups_) {
+    const std::span<const BlockId> table = group.tables.row(row(id));
+    const auto sinks = group_rules::SinkBlocks(group.options).value();
+    auto end = static_cast<std::int32_t>(std::min<std::int64_t>(
+        group_rules::SkippedBlocks(group.options, computed).value(),
+        static_cast<std::int64_t>(table.size())));
+    given_back_.clear();
+    // A null block ends it: what lies before was given back before.
+    for (std::int32_t i = end - 1; i >= sinks; --i) {
+      const BlockId block = table[static_cast<std::size_t>(i)];
+      if (block == kNullBlock) break;
+      given_back_.push_back(block);
+      group.tables.Set(row(id), i, kNullBlock);
+    }
+    if (given_back_.empty()) continue;
+    PAGEDKV_CHECK(pool_.Release(given_back_).ok());
+    NoteIdle(given_back_);
+  }
+}
+
+void KvCacheManager::AdoptMatch(SequenceId id, const PrefixMatch& match) {
+  cache_->Adopt(content(id), match);
+  for (std::size_t g = 0; g < groups_.size(); ++g) {
+    Group& group = groups_[g];
+    const std::vector<BlockId>& hit = match.blocks[g];
+    if (hit.empty()) continue;
+    const std::int64_t skipped =
+        group_rules::SkippedBlocks(group.options, match.num_tokens).value();
+    const std::int64_t sinks = group_rules::SinkBlocks(group.options).value();
+    const std::span<BlockId> table =
+        group.tables.Extend(row(id), static_cast<std::int32_t>(hit.size()));
+    for (std::size_t i = 0; i < hit.size(); ++i) {
+      const bool is_kept =
+          std::cmp_greater_equal(i, skipped) || std::cmp_less(i, sinks);
+      table[i] = is_kept ? hit[i] : kNullBlock;
+    }
+    if (cache_->has_policy()) {
+      for (BlockId block : table) {
+        if (block != kNullBlock) cache_->OnHit(block);
+      }
+    }
+    Share(table);
+  }
+}
+
+// Makes the slots from the end of what is computed up to `covered` writable in
+// one group. REQUIRES: the pool has as many free blocks as are needed.
+void KvCacheManager::Cover(SequenceId id, int group, const Demand& demand) {
+  const KvCacheGroupOptions& options = group_options(group);
+  const BlockSize size = options.block_size;
   BlockTables& tables = groups_[static_cast<std::size_t>(group)].tables;
   const std::int32_t row = KvCacheManager::row(id);
-  const auto end =
-      static_cast<std::int32_t>(size.CoveringBlocks(covered).value());
-  const TokenCount tokens = num_tokens(id);
-  const auto first = static_cast<std::int32_t>(size.FullBlocks(tokens).value());
   const std::int32_t length = tables.length(row);
+  if (options.kind == AttentionKind::kCross) {
+    const TokenCount encoder(sequences_[Row(id)].num_encoder_tokens);
+    if (length > 0 || encoder == TokenCount(0)) return;
+    Take(tables.Extend(
+        row, static_cast<std::int32_t>(size.CoveringBlocks(encoder).value())));
+    return;
+  }
+  const auto end =
+      static_cast<std::int32_t>(size.CoveringBlocks(demand.covered).value());
+  const auto first =
+      static_cast<std::int32_t>(size.FullBlocks(demand.computed).value());
   for (std::int32_t i = first; i < std::min(end, length); ++i) {
-    const BlockId shared = tables.row(row)[static_cast<std::size_t>(i)];
-    if (!IsShared(shared)) continue;
-    BlockId own;
-    PAGEDKV_CHECK(pool_.TryAllocate({&own, 1}));
-    const auto in_block = static_cast<std::int32_t>(
-        i == first ? size.Remainder(tokens).value() : 0);
-    if (in_block > 0) copies_.push_back({group, shared, own, in_block});
-    PAGEDKV_CHECK(pool_.Release({&shared, 1}).ok());
-    tables.Set(row, i, own);
+    OwnBlock(id, group, i, demand.computed);
   }
-  if (end > length) {
-    PAGEDKV_CHECK(pool_.TryAllocate(tables.Extend(row, end - length)));
+  if (end <= length) return;
+  std::span<BlockId> added = tables.Extend(row, end - length);
+  if (options.kind == AttentionKind::kStateSpace) {
+    // Only the last state is kept; the others are never written.
+    std::fill(added.begin(), added.end() - 1, kNullBlock);
+    added = added.last(1);
   }
+  Take(added);
+}
+
+// Makes the block at `index` one that the sequence may write from position
+// `computed` on: its own, and indexed for nothing that lies behind.
+void KvCacheManager::OwnBlock(SequenceId id, int group, std::int32_t index,
+                              TokenCount computed) {
+  BlockTables& tables = groups_[static_cast<std::size_t>(group)].tables;
+  const BlockSize size = block_size(group);
+  const BlockId block = tables.row(row(id))[static_cast<std::size_t>(index)];
+  if (!IsShared(block)) {
+    if (block != kNullBlock && pool_.is_cached(block) &&
+        cache_->content_of(block)->num_tokens > computed) {
+      Unindex(block, RemovalReason::kInvalid);
+    }
+    return;
+  }
+  BlockId own;
+  Take({&own, 1});
+  const TokenCount start = size.Slots(BlockCount(index));
+  const auto in_block = static_cast<std::int32_t>(
+      std::max(TokenCount(0), computed - start).value());
+  if (in_block > 0) copies_.push_back({group, block, own, in_block});
+  PAGEDKV_CHECK(pool_.Release({&block, 1}).ok());
+  tables.Set(row(id), index, own);
+}
+
+void KvCacheManager::CopyPartial(SequenceId id, const PrefixMatch& match) {
+  const BlockId own = block_table(id)[match.blocks[0].size()];
+  cache_->CountCopied(match.partial_tokens);
+  // The source may have been evicted for the block that it is copied to.
+  if (own == match.partial_source) return;
+  copies_.push_back({0, match.partial_source, own,
+                     static_cast<std::int32_t>(match.partial_tokens.value())});
+}
+
+void KvCacheManager::RegisterContent(SequenceId id,
+                                     std::span<const TokenId> tokens) {
+  SequenceContent& content = this->content(id);
+  if (num_tokens(id) < cache_->NextDue(content)) return;
+  tables_of_.clear();
+  for (int group = 0; group < num_groups(); ++group) {
+    tables_of_.push_back(block_table(id, group));
+  }
+  for (const PrefixCache::Equal& equal :
+       cache_->Register(content, tokens, num_tokens(id), tables_of_, pool_)) {
+    BlockTables& tables = groups_[static_cast<std::size_t>(equal.group)].tables;
+    const BlockId own =
+        tables.row(row(id))[static_cast<std::size_t>(equal.index)];
+    Share({&equal.indexed, 1});
+    tables.Set(row(id), equal.index, equal.indexed);
+    PAGEDKV_CHECK(pool_.Release({&own, 1}).ok());
+    cache_->CountDeduplicated();
+  }
+}
+
+// Up to where the next appends change nothing but the number of tokens.
+void KvCacheManager::RefreshAppendLimit(SequenceId id, const Demand& demand) {
+  Sequence& sequence = sequences_[Row(id)];
+  const TokenCount tokens(sequence.num_tokens);
+  TokenCount limit = max_sequence_tokens_;
+  for (const Group& group : groups_) {
+    if (group.options.kind == AttentionKind::kCross) continue;
+    const BlockSize size = group.options.block_size;
+    limit = std::min(limit, size.Slots(size.CoveringBlocks(demand.covered)));
+    const std::optional<TokenCount> skip =
+        group_rules::NextSkip(group.options, demand.computed);
+    if (skip.has_value()) limit = std::min(limit, std::max(tokens, *skip));
+  }
+  if (cache_ != nullptr) {
+    const TokenCount unshared = cache_->NextDue(content(id)) - TokenCount(1);
+    limit = std::min(limit, std::max(tokens, unshared));
+  }
+  sequence.append_limit = static_cast<std::int32_t>(limit.value());
+}
+
+// Fills `blocks` with free ones, evicting what they held.
+void KvCacheManager::Take(std::span<BlockId> blocks) {
+  if (cache_ != nullptr && cache_->has_policy()) {
+    const BlockCount wanted(static_cast<std::int64_t>(blocks.size()));
+    while (pool_.num_takeable() < wanted) {
+      const BlockId victim = cache_->Victim(pool_);
+      PAGEDKV_CHECK(victim != kNullBlock);
+      Unindex(victim, RemovalReason::kCapacity);
+    }
+  }
+  evicted_.clear();
+  PAGEDKV_CHECK(pool_.TryAllocate(blocks, &evicted_));
+  for (BlockId block : evicted_) {
+    cache_->Remove(block, RemovalReason::kCapacity);
+  }
+}
+
+void KvCacheManager::Share(std::span<const BlockId> blocks) {
+  if (cache_ != nullptr && cache_->has_policy()) {
+    for (BlockId block : blocks) {
+      if (block != kNullBlock && pool_.ref_count(block) == 0) {
+        cache_->OnUse(block);
+      }
+    }
+  }
+  PAGEDKV_CHECK(pool_.Share(blocks).ok());
+}
+
+// After a release: tells the policy which of `blocks` nobody uses any longer,
+// the last first, as a table is released.
+void KvCacheManager::NoteIdle(std::span<const BlockId> blocks) {
+  if (cache_ == nullptr || !cache_->has_policy()) return;
+  for (auto block = blocks.rbegin(); block != blocks.rend(); ++block) {
+    if (*block != kNullBlock && pool_.ref_count(*block) == 0 &&
+        pool_.is_cached(*block)) {
+      cache_->OnIdle(*block);
+    }
+  }
+}
+
+void KvCacheManager::Unindex(BlockId block, RemovalReason reason) {
+  pool_.SetCached(block, false);
+  cache_->Remove(block, reason);
 }
 
 absl::Status KvCacheManager::Truncate(SequenceId id, TokenCount num_tokens) {
@@ -171,11 +531,30 @@ absl::Status KvCacheManager::Truncate(SequenceId id, TokenCount num_tokens) {
     return status;
   }
   for (Group& group : groups_) {
-    ShrinkTable(group, row(id),
-                static_cast<std::int32_t>(
-                    group.block_size.CoveringBlocks(num_tokens).value()));
+    if (group.options.kind == AttentionKind::kCross) continue;
+    ShrinkTable(
+        group, row(id),
+        static_cast<std::int32_t>(
+            group.options.block_size.CoveringBlocks(num_tokens).value()));
   }
   return absl::OkStatus();
+}
+
+absl::Status KvCacheManager::Retract(SequenceId id, TokenCount num_tokens) {
+  if (!IsLive(id)) return NotLive(id);
+  if (cache_ != nullptr && num_tokens >= TokenCount(0)) {
+    for (int group = 0; group < num_groups(); ++group) {
+      const std::span<const BlockId> table = block_table(id, group);
+      const auto first = static_cast<std::size_t>(
+          block_size(group).FullBlocks(num_tokens).value());
+      for (std::size_t i = first; i < table.size(); ++i) {
+        if (table[i] != kNullBlock && pool_.is_cached(table[i])) {
+          Unindex(table[i], RemovalReason::kInvalid);
+        }
+      }
+    }
+  }
+  return Truncate(id, num_tokens);
 }
 
 absl::Status KvCacheManager::Rewind(SequenceId id, TokenCount num_tokens) {
@@ -190,6 +569,7 @@ absl::Status KvCacheManager::Rewind(SequenceId id, TokenCount num_tokens) {
   Sequence& sequence = sequences_[Row(id)];
   sequence.num_tokens = static_cast<std::int32_t>(num_tokens.value());
   sequence.append_limit = sequence.num_tokens;
+  if (cache_ != nullptr) cache_->Rewind(content(id), num_tokens);
   return absl::OkStatus();
 }
 
@@ -198,8 +578,12 @@ absl::StatusOr<SequenceId> KvCacheManager::Fork(SequenceId id) {
   absl::StatusOr<SequenceId> fork = AddSequence();
   if (!fork.ok()) return fork;
   for (Group& group : groups_) {
-    const std::int64_t shared =
-        group.block_size.CoveringBlocks(num_tokens(id)).value();
+    const std::span<const BlockId> whole = group.tables.row(row(id));
+    const BlockCount covering =
+        group.options.block_size.CoveringBlocks(num_tokens(id));
+    const std::size_t shared = group.options.kind == AttentionKind::kCross
+                                   ? whole.size()
+                                   : static_cast<std::size_t>(covering.value());
     const std::span<BlockId> table =
         group.tables.Extend(row(*fork), static_cast<std::int32_t>(shared));
     std::copy_n(group.tables.row(row(id)).begin(), shared, table.begin());
@@ -208,14 +592,23 @@ absl::StatusOr<SequenceId> KvCacheManager::Fork(SequenceId id) {
   Sequence& parent = sequences_[Row(id)];
   Sequence& child = sequences_[Row(*fork)];
   child.num_tokens = parent.num_tokens;
+  child.num_encoder_tokens = parent.num_encoder_tokens;
   // Neither may write the last block before `Cover` has looked at it.
   child.append_limit = parent.append_limit = parent.num_tokens;
+  if (!block_table(*fork).empty()) ++num_holding_;
+  if (cache_ != nullptr) {
+    cache_->Detach(content(*fork));
+    cache_->Fork(content(id), content(*fork));
+  }
   return fork;
 }
 
 absl::Status KvCacheManager::Release(SequenceId id) {
   if (!IsLive(id)) return NotLive(id);
   for (Group& group : groups_) ShrinkTable(group, row(id), 0);
+  if (cache_ != nullptr) cache_->Detach(content(id));
+  num_pinned_blocks_ -= num_pinned_[Row(id)];
+  num_pinned_[Row(id)] = 0;
   Sequence& sequence = sequences_[Row(id)];
   sequence = {.generation = sequence.generation + 1};
   free_rows_.push_back(row(id));
@@ -226,10 +619,148 @@ absl::Status KvCacheManager::Release(SequenceId id) {
 void KvCacheManager::ShrinkTable(Group& group, std::int32_t row,
                                  std::int32_t length) {
   const std::span<const BlockId> table = group.tables.row(row);
-  PAGEDKV_CHECK(
-      pool_.ReleaseReversed(table.subspan(static_cast<std::size_t>(length)))
-          .ok());
+  if (std::cmp_less_equal(table.size(), length)) return;
+  if (length == 0 && &group == &groups_.front()) --num_holding_;
+  const std::span<const BlockId> rest =
+      table.subspan(static_cast<std::size_t>(length));
+  PAGEDKV_CHECK(pool_.ReleaseReversed(rest).ok());
+  NoteIdle(rest);
   group.tables.Shrink(row, length);
+}
+
+// The prefix cache.
+
+absl::Status KvCacheManager::Match(SequenceId id,
+                                   std::span<const TokenId> tokens,
+                                   PrefixMatch& match) {
+  if (!IsLive(id)) return NotLive(id);
+  if (cache_ == nullptr || !content(id).is_attached) {
+    Match(tokens.first(0), ContentKeys{}, match);
+    return absl::OkStatus();
+  }
+  const SequenceContent& content = this->content(id);
+  cache_->Match(tokens, content.has_extras ? &content.extras : nullptr, match);
+  return absl::OkStatus();
+}
+
+void KvCacheManager::Match(std::span<const TokenId> tokens,
+                           const ContentKeys& keys, PrefixMatch& match) {
+  if (cache_ == nullptr) {
+    match = {};
+    match.blocks.resize(groups_.size());
+    return;
+  }
+  if (keys.empty()) {
+    cache_->Match(tokens, nullptr, match);
+    return;
+  }
+  const SequenceExtras extras = cache_->FindExtras(keys);
+  cache_->Match(tokens, &extras, match);
+}
+
+absl::Status KvCacheManager::Evict(std::span<const BlockId> blocks) {
+  for (BlockId block : blocks) {
+    if (block.value() <= 0 || block.value() >= pool_.num_blocks().value()) {
+      return absl::InvalidArgumentError(absl::StrFormat(
+          "block %d cannot be evicted: the pool has the blocks 1 to %d",
+          block.value(), pool_.num_blocks().value() - 1));
+    }
+  }
+  for (BlockId block : blocks) {
+    if (pool_.is_cached(block)) Unindex(block, RemovalReason::kEvicted);
+  }
+  return absl::OkStatus();
+}
+
+bool KvCacheManager::ResetPrefixCache() {
+  if (pool_.num_used() > BlockCount(0)) return false;
+  if (cache_ != nullptr) cache_->Clear(RemovalReason::kReset, pool_);
+  return true;
+}
+
+void KvCacheManager::InvalidatePrefixCache(std::string_view model_fingerprint) {
+  if (cache_ == nullptr) return;
+  for (SequenceContent& content : contents_) cache_->Detach(content);
+  cache_->Clear(RemovalReason::kWeights, pool_);
+  cache_->SetModel(model_fingerprint);
+}
+
+absl::StatusOr<SequenceId> KvCacheManager::Pin(std::span<const TokenId> tokens,
+                                               const SequenceOptions& options) {
+  const absl::StatusOr<SequenceId> id = AddSequence(options);
+  if (!id.ok()) return id;
+  PrefixMatch match;
+  PAGEDKV_CHECK(Match(*id, tokens, match).ok());
+  match.num_tokens -= match.partial_tokens;
+  match.partial_tokens = TokenCount(0);
+  std::int64_t blocks = 0;
+  for (const std::vector<BlockId>& hit : match.blocks) {
+    blocks += std::count_if(hit.begin(), hit.end(),
+                            [](BlockId block) { return block != kNullBlock; });
+  }
+  absl::Status refused = absl::OkStatus();
+  if (match.num_tokens == TokenCount(0)) {
+    refused = absl::NotFoundError("nothing of the prefix is cached");
+  } else if (num_pinned_blocks_ + blocks > max_pinned_blocks_.value()) {
+    refused = absl::ResourceExhaustedError(absl::StrFormat(
+        "%d blocks are pinned; %d more would exceed max_pinned_blocks, %d",
+        num_pinned_blocks_, blocks, max_pinned_blocks_.value()));
+  }
+  if (!refused.ok()) {
+    PAGEDKV_CHECK(Release(*id).ok());
+    return refused;
+  }
+  const absl::StatusOr<bool> held =
+      TryAppend(*id, TokenCount(0), {.match = &match});
+  PAGEDKV_CHECK(held.ok() && *held);
+  num_pinned_[Row(*id)] = static_cast<std::int32_t>(blocks);
+  num_pinned_blocks_ += blocks;
+  return id;
+}
+
+void KvCacheManager::SetTime(std::int64_t now_ns) {
+  if (cache_ != nullptr) cache_->SetTime(now_ns);
+}
+
+void KvCacheManager::Expect(const PrefixMatch& match, bool expected) {
+  if (cache_ == nullptr || !cache_->has_policy()) return;
+  for (const std::vector<BlockId>& hit : match.blocks) {
+    for (BlockId block : hit) {
+      if (block != kNullBlock) cache_->OnExpect(block, expected);
+    }
+  }
+}
+
+BlockCount KvCacheManager::NumCommonPrefixBlocks(SequenceId id,
+                                                 int group) const {
+  if (cache_ == nullptr || !group_rules::KeepsAll(group_options(group))) {
+    return BlockCount(0);
+  }
+  std::int64_t common = 0;
+  for (BlockId block : block_table(id, group)) {
+    if (pool_.ref_count(block) != num_holding_) break;
+    ++common;
+  }
+  return BlockCount(common);
+}
+
+PrefixCacheMetrics KvCacheManager::prefix_cache_metrics() const {
+  return cache_ == nullptr ? PrefixCacheMetrics{} : cache_->metrics();
+}
+std::int64_t KvCacheManager::num_cached_keys() const {
+  return cache_ == nullptr ? 0 : cache_->num_keys();
+}
+Bytes KvCacheManager::prefix_cache_bytes() const {
+  return Bytes(
+      cache_ == nullptr ? 0 : static_cast<std::int64_t>(cache_->bytes_held()));
+}
+std::optional<CachedContent> KvCacheManager::cached_content(
+    BlockId block) const {
+  if (cache_ == nullptr) return std::nullopt;
+  return cache_->content_of(block);
+}
+KvEventBatch KvCacheManager::TakeEvents() {
+  return cache_ == nullptr ? KvEventBatch{} : cache_->TakeEvents();
 }
 
 void KvCacheManager::FillSlotMapping(SequenceId id, std::int32_t first,
@@ -268,10 +799,16 @@ void KvCacheManager::FillCsr(std::span<const SequenceId> ids,
   }
 }
 
-BlockCount KvCacheManager::BlocksFor(TokenCount num_tokens) const {
+BlockCount KvCacheManager::BlocksFor(TokenCount num_tokens,
+                                     TokenCount num_encoder_tokens) const {
   BlockCount blocks(0);
   for (const Group& group : groups_) {
-    blocks += group.block_size.CoveringBlocks(num_tokens);
+    if (group.options.kind == AttentionKind::kCross) {
+      blocks += group.options.block_size.CoveringBlocks(num_encoder_tokens);
+      continue;
+    }
+    blocks += group_rules::MostBlocks(
+        group.options, num_tokens, max_in_flight_tokens_, max_sequence_tokens_);
   }
   return blocks;
 }
@@ -284,32 +821,41 @@ absl::Status KvCacheManager::CheckInvariants() const {
   if (absl::Status status = pool_.CheckInvariants(); !status.ok()) {
     return status;
   }
+  if (cache_ != nullptr) {
+    absl::Status status = cache_->CheckInvariants(pool_);
+    if (!status.ok()) return status;
+  }
   std::vector<std::int32_t> references(
       static_cast<std::size_t>(pool_.num_blocks().value()), 0);
   std::int32_t live = 0;
+  std::int32_t holding = 0;
   for (std::size_t row = 0; row < sequences_.size(); ++row) {
     const Sequence& sequence = sequences_[row];
     const bool is_live = sequence.generation % 2 == 1;
     live += is_live ? 1 : 0;
+    holding += tables(0).length(static_cast<std::int32_t>(row)) > 0 ? 1 : 0;
     for (const Group& group : groups_) {
       const std::span<const BlockId> table =
           group.tables.row(static_cast<std::int32_t>(row));
+      const BlockSize size = group.options.block_size;
+      const bool is_cross = group.options.kind == AttentionKind::kCross;
       const std::int64_t covering =
-          group.block_size.CoveringBlocks(TokenCount(sequence.num_tokens))
-              .value();
+          is_cross
+              ? 0
+              : size.CoveringBlocks(TokenCount(sequence.num_tokens)).value();
       if (std::cmp_less(table.size(), covering) ||
           (!is_live && !table.empty())) {
         return absl::InternalError(absl::StrFormat(
             "sequence in row %d (%s) has %d tokens, %d blocks of %d", row,
             is_live ? "live" : "released", sequence.num_tokens, table.size(),
-            group.block_size.value()));
+            size.value()));
       }
       for (BlockId block : table) {
         ++references[static_cast<std::size_t>(block.value())];
       }
-      if (sequence.append_limit == sequence.num_tokens) continue;
-      for (std::int64_t i = sequence.num_tokens / group.block_size.value();
-           i * group.block_size.value() < sequence.append_limit; ++i) {
+      if (is_cross || sequence.append_limit == sequence.num_tokens) continue;
+      for (std::int64_t i = sequence.num_tokens / size.value();
+           i * size.value() < sequence.append_limit; ++i) {
         if (std::cmp_greater_equal(i, table.size()) ||
             IsShared(table[static_cast<std::size_t>(i)])) {
           return absl::InternalError(absl::StrFormat(
@@ -328,6 +874,10 @@ absl::Status KvCacheManager::CheckInvariants() const {
           "block %d has %d references, and %d table entries name it", i,
           counted, references[i]));
     }
+  }
+  if (holding != num_holding_) {
+    return absl::InternalError(absl::StrFormat(
+        "%d sequences have blocks, %d are counted", holding, num_holding_));
   }
   if (live != num_sequences_ ||
       free_rows_.size() + static_cast<std::size_t>(live) != sequences_.size()) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -36,6 +37,7 @@ struct LiveRequest {
   std::uint32_t ticket = 0;         // of its last stay in the waiting queue
   RequestState state = RequestState::kNone;
   bool was_preempted = false;
+  bool needs_samples = false;  // it looks at its sampled tokens
 };
 
 // The rest of it.
@@ -44,6 +46,9 @@ struct RequestDetails {
   std::int32_t priority = 0;
   std::int64_t arrival = 0;
   std::vector<TokenId> stop_tokens;
+  // Prompt and output, where the client said what they are.
+  std::vector<TokenId> tokens;
+  SequenceOptions sequence;
 
   [[nodiscard]] bool IsStop(TokenId token) const {
     return std::find(stop_tokens.begin(), stop_tokens.end(), token) !=
@@ -57,6 +62,18 @@ absl::Status OutOfRange(const char* option, std::int64_t value,
       "%s is %d; it must be from %d to %d", option, value, least, most));
 }
 
+std::int64_t StateAlignment(const KvCacheManager& cache) {
+  std::int64_t alignment = 0;
+  for (int group = 0; group < cache.num_groups(); ++group) {
+    const KvCacheGroupOptions& options = cache.group_options(group);
+    if (options.kind == AttentionKind::kStateSpace) {
+      alignment = std::lcm(std::max<std::int64_t>(alignment, 1),
+                           std::int64_t{options.block_size.value()});
+    }
+  }
+  return alignment;
+}
+
 }  // namespace
 
 class Scheduler::Impl {
@@ -65,6 +82,7 @@ class Scheduler::Impl {
       : options_(options),
         cache_(cache),
         waiting_(options.policy),
+        state_alignment_(StateAlignment(cache)),
         slot_mapping_(static_cast<std::size_t>(cache.num_groups())),
         dirty_ranges_(static_cast<std::size_t>(cache.num_groups())),
         table_deltas_(static_cast<std::size_t>(cache.num_groups())) {}
@@ -75,6 +93,14 @@ class Scheduler::Impl {
   absl::StatusOr<std::span<const FinishedRequest>> Update(
       std::span<const TokenId> sampled);
 
+  [[nodiscard]] std::optional<SequenceId> SequenceOf(RequestId id) const {
+    const auto found = slot_of_.find(id);
+    if (found == slot_of_.end() ||
+        request(found->second).state != RequestState::kRunning) {
+      return std::nullopt;
+    }
+    return request(found->second).sequence;
+  }
   [[nodiscard]] std::int32_t num_running() const {
     return static_cast<std::int32_t>(running_.size());
   }
@@ -97,9 +123,13 @@ class Scheduler::Impl {
     return details_[static_cast<std::size_t>(slot)];
   }
   [[nodiscard]] TokenCount ChunkOf(TokenCount lacking, TokenCount budget) const;
+  [[nodiscard]] TokenCount ChunkFrom(TokenCount computed, TokenCount all,
+                                     TokenCount budget) const;
 
   void ScheduleRunning(TokenCount& budget);
   AdmissionBlock ScheduleWaiting(TokenCount& budget);
+  AdmissionBlock TryAdmit(SequenceId sequence, const RequestDetails& details,
+                          TokenCount all, TokenCount budget);
   void AddToPlan(Slot slot, TokenCount num_computed, TokenCount num_tokens,
                  ScheduledSequence::Kind kind) {
     const LiveRequest& live = request(slot);
@@ -130,10 +160,12 @@ class Scheduler::Impl {
   std::vector<RequestDetails> details_;  // by slot
   std::vector<Slot> free_slots_;
   absl::flat_hash_map<RequestId, Slot> slot_of_;
-  std::vector<Slot> running_;  // in order of admission
-  WaitingQueue waiting_;       // with stale entries of aborted requests
+  std::vector<Slot> running_;     // in order of admission
+  WaitingQueue waiting_;          // with stale entries of aborted requests
+  PrefixMatch match_;             // of the admission under way
+  std::int64_t state_alignment_;  // block size of state-space layers; or 0
   std::int32_t num_waiting_ = 0;
-  std::int32_t num_with_stop_tokens_ = 0;
+  std::int32_t num_needing_samples_ = 0;
   std::uint32_t next_ticket_ = 0;
 
   // The plan, and what it is made of.
@@ -168,13 +200,24 @@ absl::Status Scheduler::Impl::Submit(const Request& request) {
         "the most at least that and 1",
         request.id.value(), request.min_output_tokens.value(), output));
   }
+  if (!request.prompt_tokens.empty() &&
+      std::cmp_not_equal(request.prompt_tokens.size(), prompt)) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "request %d has a prompt of %d tokens, and %d prompt_tokens",
+        request.id.value(), prompt, request.prompt_tokens.size()));
+  }
+  if (absl::Status status = cache_.CheckSequence(request.sequence);
+      !status.ok()) {
+    return status;
+  }
   if (slot_of_.contains(request.id)) {
     return absl::AlreadyExistsError(
         absl::StrFormat("request %d is live already", request.id.value()));
   }
   const std::int64_t end = prompt + std::min(output, max_tokens - prompt);
   // The last token that is sampled is never computed.
-  const BlockCount needed = cache_.BlocksFor(TokenCount(end - 1));
+  const BlockCount needed = cache_.BlocksFor(
+      TokenCount(end - 1), request.sequence.num_encoder_tokens);
   const BlockCount usable = cache_.pool().num_blocks() - BlockCount(1);
   if (needed > usable) {
     return absl::FailedPreconditionError(absl::StrFormat(
@@ -196,12 +239,18 @@ absl::Status Scheduler::Impl::Submit(const Request& request) {
           .num_tokens = static_cast<std::int32_t>(prompt),
           .end_tokens = static_cast<std::int32_t>(end)};
   if (!request.stop_tokens.empty()) {
-    ++num_with_stop_tokens_;
     live.stop_from = static_cast<std::int32_t>(
         prompt + std::max<std::int64_t>(request.min_output_tokens.value(), 1));
   }
+  live.needs_samples =
+      !request.stop_tokens.empty() || !request.prompt_tokens.empty();
+  num_needing_samples_ += live.needs_samples ? 1 : 0;
   RequestDetails& details = this->details(slot);
   details.num_prompt_tokens = live.num_tokens;
+  details.tokens.assign(request.prompt_tokens.begin(),
+                        request.prompt_tokens.end());
+  details.sequence = request.sequence;
+  details.sequence.num_prompt_tokens = request.num_prompt_tokens;
   details.priority = request.priority;
   details.arrival = request.arrival;
   details.stop_tokens.assign(request.stop_tokens.begin(),
@@ -269,15 +318,27 @@ TokenCount Scheduler::Impl::ChunkOf(TokenCount lacking,
   return std::min(lacking, budget);
 }
 
+// The next chunk of a sequence of `all` tokens. With state-space layers it ends
+// at a multiple of their block size, so that the state there can be shared.
+TokenCount Scheduler::Impl::ChunkFrom(TokenCount computed, TokenCount all,
+                                      TokenCount budget) const {
+  const TokenCount count = ChunkOf(all - computed, budget);
+  if (state_alignment_ == 0 || computed + count == all) return count;
+  const TokenCount end((computed + count).value() / state_alignment_ *
+                       state_alignment_);
+  return end > computed ? end - computed : count;
+}
+
 void Scheduler::Impl::ScheduleRunning(TokenCount& budget) {
   for (std::size_t i = 0; i < running_.size() && budget > TokenCount(0); ++i) {
     const Slot slot = running_[i];
     const LiveRequest& live = request(slot);
     const TokenCount computed = cache_.num_tokens(live.sequence);
-    TokenCount count = ChunkOf(TokenCount(live.num_tokens) - computed, budget);
+    const TokenCount count =
+        ChunkFrom(computed, TokenCount(live.num_tokens), budget);
     for (;;) {
       const absl::StatusOr<bool> granted =
-          cache_.TryAppend(live.sequence, count);
+          cache_.TryAppend(live.sequence, count, details(slot).tokens);
       PAGEDKV_CHECK(granted.ok());
       if (*granted) break;
       const std::size_t victim = VictimIndex();
@@ -301,35 +362,57 @@ AdmissionBlock Scheduler::Impl::ScheduleWaiting(TokenCount& budget) {
     }
     const Slot slot = waiting_.front().slot;
     LiveRequest& live = request(slot);
+    const RequestDetails& details = this->details(slot);
     const TokenCount all(live.num_tokens);
-    if (!options_.chunked_prefill && ChunkOf(all, all) > budget) {
-      return AdmissionBlock::kTokenBudget;
-    }
-    const TokenCount count = ChunkOf(all, budget);
-    const absl::StatusOr<SequenceId> sequence = cache_.AddSequence();
+    const absl::StatusOr<SequenceId> sequence =
+        cache_.AddSequence(details.sequence);
     if (!sequence.ok()) return AdmissionBlock::kSequences;
-    const TokenCount must_fit = options_.reserve_full_prompt ? all : count;
-    const absl::StatusOr<bool> granted = cache_.TryAppend(
-        *sequence, count,
-        {.must_fit = must_fit, .keep_watermark = !running_.empty()});
-    PAGEDKV_CHECK(granted.ok());
-    if (!*granted) {
+    const AdmissionBlock block = TryAdmit(*sequence, details, all, budget);
+    if (block != AdmissionBlock::kNone) {
       PAGEDKV_CHECK(cache_.Release(*sequence).ok());
-      return cache_.BlocksFor(must_fit) > cache_.pool().num_free()
-                 ? AdmissionBlock::kBlocks
-                 : AdmissionBlock::kWatermark;
+      return block;
     }
+    const TokenCount count = cache_.num_tokens(*sequence) - match_.num_tokens;
     waiting_.PopFront();
     --num_waiting_;
     live.state = RequestState::kRunning;
     live.sequence = *sequence;
     running_.push_back(slot);
     budget -= count;
-    AddToPlan(slot, TokenCount(0), count,
+    AddToPlan(slot, match_.num_tokens, count,
               live.was_preempted ? ScheduledSequence::Kind::kResumed
                                  : ScheduledSequence::Kind::kNew);
   }
   return AdmissionBlock::kNone;
+}
+
+// Gives the empty sequence what the cache has of it, which `match_` then says,
+// and blocks for its first chunk; or says what is in the way.
+AdmissionBlock Scheduler::Impl::TryAdmit(SequenceId sequence,
+                                         const RequestDetails& details,
+                                         TokenCount all, TokenCount budget) {
+  match_.num_tokens = TokenCount(0);
+  if (!details.tokens.empty()) {
+    PAGEDKV_CHECK(cache_.Match(sequence, details.tokens, match_).ok());
+  }
+  const TokenCount lacking = all - match_.num_tokens;
+  if (!options_.chunked_prefill && ChunkOf(lacking, lacking) > budget) {
+    return AdmissionBlock::kTokenBudget;
+  }
+  const TokenCount must_fit =
+      options_.reserve_full_prompt ? all : TokenCount(0);
+  const absl::StatusOr<bool> granted =
+      cache_.TryAppend(sequence, ChunkFrom(match_.num_tokens, all, budget),
+                       {.must_fit = must_fit,
+                        .keep_watermark = !running_.empty(),
+                        .tokens = details.tokens,
+                        .match = details.tokens.empty() ? nullptr : &match_});
+  PAGEDKV_CHECK(granted.ok());
+  if (*granted) return AdmissionBlock::kNone;
+  return cache_.pool().watermark_blocks() == BlockCount(0) ||
+                 cache_.BlocksFor(all) > cache_.pool().num_free()
+             ? AdmissionBlock::kBlocks
+             : AdmissionBlock::kWatermark;
 }
 
 void Scheduler::Impl::FillSlotMapping() {
@@ -397,6 +480,10 @@ void Scheduler::Impl::Preempt(std::size_t running_index, RequestId on_behalf_of,
                         .blocks_needed = blocks_needed,
                         .blocks_free = cache_.pool().num_free(),
                         .tokens_lost = lost});
+  // What this step was to compute never will be: nobody may find it.
+  if (lost < cache_.num_tokens(live.sequence) && !cache_.vllm_compatible()) {
+    PAGEDKV_CHECK(cache_.Retract(live.sequence, lost).ok());
+  }
   PAGEDKV_CHECK(cache_.Release(live.sequence).ok());
   live.sequence = SequenceId();
   live.was_preempted = true;
@@ -431,7 +518,7 @@ absl::StatusOr<std::span<const FinishedRequest>> Scheduler::Impl::Update(
     return absl::FailedPreconditionError(
         "there is no plan to report: call Schedule before Update");
   }
-  if (!sampled.empty() || num_with_stop_tokens_ > 0) {
+  if (!sampled.empty() || num_needing_samples_ > 0) {
     const auto samples = std::count_if(
         scheduled_.begin(), scheduled_.end(),
         [](const ScheduledSequence& entry) { return entry.samples; });
@@ -452,6 +539,9 @@ absl::StatusOr<std::span<const FinishedRequest>> Scheduler::Impl::Update(
     if (slot == kAborted) continue;
     LiveRequest& live = request(slot);
     ++live.num_tokens;
+    if (!details(slot).tokens.empty()) {
+      details(slot).tokens.push_back(sampled[sample_index]);
+    }
     const bool stops = live.num_tokens >= live.stop_from &&
                        details(slot).IsStop(sampled[sample_index]);
     if (stops || live.num_tokens == live.end_tokens) {
@@ -478,7 +568,7 @@ void Scheduler::Impl::End(Slot slot) {
     PAGEDKV_CHECK(cache_.Release(live.sequence).ok());
   }
   live.state = RequestState::kNone;
-  num_with_stop_tokens_ -= live.stop_from == kNever ? 0 : 1;
+  num_needing_samples_ -= live.needs_samples ? 1 : 0;
   slot_of_.erase(live.id);
   ended_.push_back(live.id);
   free_slots_.push_back(slot);
@@ -575,6 +665,9 @@ absl::StatusOr<StepPlan> Scheduler::Schedule() { return impl_->Schedule(); }
 absl::StatusOr<std::span<const FinishedRequest>> Scheduler::Update(
     std::span<const TokenId> sampled) {
   return impl_->Update(sampled);
+}
+std::optional<SequenceId> Scheduler::SequenceOf(RequestId id) const {
+  return impl_->SequenceOf(id);
 }
 std::int32_t Scheduler::num_running() const { return impl_->num_running(); }
 std::int32_t Scheduler::num_waiting() const { return impl_->num_waiting(); }

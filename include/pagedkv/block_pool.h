@@ -24,6 +24,10 @@ struct BlockPoolOptions {
   /// in the order of their release (least recently used first). Without it the
   /// pool reissues in order of release. Costs 4 bytes per block.
   bool prefix_caching = false;
+  /// With `prefix_caching`: free blocks with content are never reissued by the
+  /// pool itself; whoever keeps the index chooses which of them lose their mark
+  /// (`SetCached`), and only then can they be taken.
+  bool external_eviction = false;
   /// Share of `num_blocks`, in [0, 1), that admission of new work leaves free
   /// so that running work can grow: fewer preemptions against a smaller batch.
   double watermark = 0.0;
@@ -48,6 +52,7 @@ struct BlockHandle {
 /// Invariants, tested by `CheckInvariants`:
 ///   num_free + num_used == num_blocks - 1
 ///   b in the free queue  <=>  ref_count(b) == 0, for b != kNullBlock
+///     (with external_eviction: and b is not marked as cached)
 ///
 /// Ids are first issued in the order 1, 2, 3, ...; the order of reissue is the
 /// one of vLLM's v1 block pool. All operations cost O(1) per block named, and
@@ -64,6 +69,8 @@ class BlockPool {
     return BlockCount(static_cast<std::int64_t>(states_.size()));
   }
   [[nodiscard]] BlockCount num_free() const { return BlockCount(num_free_); }
+  /// Free blocks that `TryAllocate` may take: all, but for external_eviction.
+  [[nodiscard]] BlockCount num_takeable() const;
   [[nodiscard]] BlockCount num_used() const {
     return BlockCount(num_blocks().value() - 1 - num_free_);
   }
@@ -73,9 +80,9 @@ class BlockPool {
   [[nodiscard]] double usage() const;
   [[nodiscard]] bool prefix_caching() const { return prefix_caching_; }
 
-  /// Takes `out.size()` blocks, each with reference count 1, or, when fewer are
-  /// free, takes none and returns false. Blocks that were marked as cached lose
-  /// the mark and are appended to `evicted`, in the order of `out`.
+  /// Takes `out.size()` blocks, each with reference count 1, or, when fewer can
+  /// be taken, takes none and returns false. Blocks that were marked as cached
+  /// lose the mark and are appended to `evicted`, in the order of `out`.
   [[nodiscard]] bool TryAllocate(std::span<BlockId> out,
                                  std::vector<BlockId>* evicted = nullptr);
 
@@ -109,7 +116,8 @@ class BlockPool {
   [[nodiscard]] bool IsCurrent(BlockHandle handle) const;
 
   /// Marks (or unmarks) a block as holding content that an index names. Where
-  /// it is in the free queue does not change.
+  /// it is in the free queue does not change; with external_eviction a free
+  /// block enters at the front when it is unmarked, and leaves when marked.
   /// REQUIRES: prefix_caching(), and `block` is an id of this pool, not null.
   void SetCached(BlockId block, bool cached);
   [[nodiscard]] bool is_cached(BlockId block) const {
@@ -169,6 +177,7 @@ class BlockPool {
   std::int64_t num_free_ = 0;
   BlockCount watermark_;
   bool prefix_caching_ = false;
+  bool external_eviction_ = false;
 };
 
 }  // namespace pagedkv

@@ -3,7 +3,10 @@
 #define PAGEDKV_KV_CACHE_MANAGER_H_
 
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -12,17 +15,19 @@
 #include "pagedkv/block_pool.h"
 #include "pagedkv/block_storage.h"
 #include "pagedkv/block_tables.h"
+#include "pagedkv/kv_cache_group.h"
+#include "pagedkv/kv_events.h"
+#include "pagedkv/prefix_cache.h"
 #include "pagedkv/types.h"
 
 namespace pagedkv {
 
-/// Layers that share a block table: same attention kind, same block geometry.
-struct KvCacheGroupOptions {
-  BlockSize block_size{16};
-};
+class PrefixCache;
+struct SequenceContent;
 
 struct KvCacheManagerOptions {
-  /// The pool that all groups draw from.
+  /// The pool that all groups draw from. `pool.prefix_caching` turns the prefix
+  /// cache on.
   BlockPoolOptions pool;
   /// At least one, at most `kMaxKvCacheGroups`.
   std::vector<KvCacheGroupOptions> groups = {KvCacheGroupOptions{}};
@@ -31,6 +36,11 @@ struct KvCacheManagerOptions {
   TokenCount max_sequence_tokens{0};
   /// No more sequences than this at a time.
   std::int32_t max_sequences = 1024;
+  /// Tokens that a step computes at most, over all sequences: then a prompt is
+  /// known to leave a window behind it while it is computed, and needs fewer
+  /// blocks of such groups to be admitted. 0: not known.
+  TokenCount max_in_flight_tokens{0};
+  PrefixCacheOptions prefix_cache = {};
 };
 
 inline constexpr int kMaxKvCacheGroups = 16;
@@ -45,28 +55,61 @@ struct AppendOptions {
   TokenCount must_fit{0};
   /// The append is granted only if it leaves the pool's watermark free.
   bool keep_watermark = false;
+  /// All tokens known of the sequence, from position 0 on, as far as they are:
+  /// blocks that they fill are shared from then on. The prefix cache shares
+  /// nothing that it is not told.
+  std::span<const TokenId> tokens = {};
+  /// For a sequence without tokens: it begins with these, in shared blocks, and
+  /// `count` tokens follow. Must be the latest match for the same tokens and
+  /// keys, with no change to the manager in between.
+  const PrefixMatch* match = nullptr;
+};
+
+/// A cached block and what it holds.
+struct CachedContent {
+  int group = 0;
+  TokenCount num_tokens{0};  ///< of the sequence, up to the end of the block
+  BlockHash hash = {};       ///< empty without `content_hash`
 };
 
 /// Sequences in, block tables out: maps each sequence's logical positions to
 /// slots of physical blocks, in every KV cache group, out of one pool.
 ///
-/// A sequence of n tokens has ceil(n / block_size) blocks in each group, and
-/// more only for lookahead that was asked for. Forked sequences share blocks; a
-/// sequence that writes into a shared block gets its own copy first.
+/// A sequence of n tokens has ceil(n / block_size) entries in each group's
+/// table, and more only for lookahead that was asked for. An entry is the null
+/// block where no later token looks: before a window or a chunk, and, with
+/// state-space layers, anywhere but at the last state. Cross-attention has the
+/// entries that its encoder's tokens need, from the first append on. Forked
+/// sequences share blocks; a sequence that writes into a shared block gets its
+/// own copy first.
+///
+/// With the prefix cache, sequences of equal content share full blocks. Full
+/// blocks are indexed when they are allotted, before their KV is written:
+/// whoever matches them in the same step reads what that step writes. Released
+/// blocks keep their content until they are reissued.
 ///
 /// Invariants, tested by `CheckInvariants`:
 ///   table.size() >= ceil(num_tokens / block_size), for each group
 ///   ref_count(b) == number of table entries that name b, for each block
+///   no block is indexed under content that a table contradicts
 /// Running out of blocks is an answer (false). A caller's mistake is a
-/// `Status`. Either changes nothing, in any group. Thread-compatible.
+/// `Status`. Either changes nothing, in any group, but that blocks which no
+/// later token looks at go back to the pool. Thread-compatible.
 class KvCacheManager {
  public:
   /// InvalidArgument, naming the option, if one is out of its range.
   static absl::StatusOr<KvCacheManager> Create(
       const KvCacheManagerOptions& options);
+  KvCacheManager(KvCacheManager&&) noexcept;
+  KvCacheManager& operator=(KvCacheManager&&) noexcept;
+  ~KvCacheManager();
 
-  /// A new empty sequence. ResourceExhausted at `max_sequences`.
-  absl::StatusOr<SequenceId> AddSequence();
+  /// A new empty sequence. ResourceExhausted at `max_sequences`,
+  /// InvalidArgument for negative lengths or ranges.
+  absl::StatusOr<SequenceId> AddSequence(const SequenceOptions& options = {});
+  /// What `AddSequence` would say of the options alone.
+  [[nodiscard]] absl::Status CheckSequence(
+      const SequenceOptions& options) const;
 
   /// Appends `count` tokens (>= 0) to the sequence: takes what blocks they need
   /// and copies a shared last block before it is written. False if the pool has
@@ -84,6 +127,20 @@ class KvCacheManager {
     }
     return TryAppend(id, count, AppendOptions{});
   }
+  /// The same; `tokens` are all that is known of the sequence, as in
+  /// `AppendOptions::tokens`.
+  [[nodiscard]] absl::StatusOr<bool> TryAppend(
+      SequenceId id, TokenCount count, std::span<const TokenId> tokens) {
+    if (IsLive(id)) {
+      Sequence& sequence = sequences_[Row(id)];
+      if (count.value() >= 0 &&
+          count.value() <= sequence.append_limit - sequence.num_tokens) {
+        sequence.num_tokens += static_cast<std::int32_t>(count.value());
+        return true;
+      }
+    }
+    return TryAppend(id, count, AppendOptions{.tokens = tokens});
+  }
   [[nodiscard]] absl::StatusOr<bool> TryAppend(SequenceId id, TokenCount count,
                                                const AppendOptions& options);
 
@@ -93,6 +150,11 @@ class KvCacheManager {
   absl::Status Truncate(SequenceId id, TokenCount num_tokens);
   /// Forgets tokens like `Truncate`, and keeps the blocks for those to come.
   absl::Status Rewind(SequenceId id, TokenCount num_tokens);
+
+  /// Like `Truncate`, for tokens that were appended and never computed (a
+  /// sequence that lost its place in the step): the blocks that they fill leave
+  /// the index.
+  absl::Status Retract(SequenceId id, TokenCount num_tokens);
 
   /// A new sequence with the same tokens that shares the blocks of `id`
   /// (parallel sampling, beam search). NotFound, ResourceExhausted at
@@ -105,6 +167,63 @@ class KvCacheManager {
   /// Ends the sequence: drops its references, last block first, group by group.
   /// NotFound.
   absl::Status Release(SequenceId id);
+
+  // The prefix cache. Without `pool.prefix_caching` nothing is ever found.
+
+  /// Finds the longest cached prefix of `tokens` for the sequence, by comparing
+  /// tokens and keys. Changes nothing that another operation sees. NotFound.
+  /// O(blocks of the prefix), whatever is cached.
+  absl::Status Match(SequenceId id, std::span<const TokenId> tokens,
+                     PrefixMatch& match);
+  /// The same for a sequence that is not there (yet).
+  void Match(std::span<const TokenId> tokens, const ContentKeys& keys,
+             PrefixMatch& match);
+
+  /// Takes blocks out of the index; who uses them goes on. InvalidArgument for
+  /// an id outside of the pool, and then nothing has changed.
+  absl::Status Evict(std::span<const BlockId> blocks);
+  /// Empties the index if no sequence holds a block; otherwise false, and
+  /// nothing has changed. O(num_blocks), as the next.
+  [[nodiscard]] bool ResetPrefixCache();
+  /// Empties the index because the model's weights changed. Sequences go on
+  /// with what they hold, and none of it will be shared any more. With
+  /// `model_fingerprint`, content hashes from then on are of the new model.
+  void InvalidatePrefixCache(std::string_view model_fingerprint = {});
+
+  /// Keeps the longest cached prefix of `tokens` from being evicted, until the
+  /// returned sequence is released. NotFound if nothing of it is cached,
+  /// ResourceExhausted beyond `max_pinned_blocks` or at `max_sequences`.
+  absl::StatusOr<SequenceId> Pin(std::span<const TokenId> tokens,
+                                 const SequenceOptions& options = {});
+  /// `PrefixCacheOptions::vllm_compatible`, for the scheduler.
+  [[nodiscard]] bool vllm_compatible() const { return vllm_compatible_; }
+  [[nodiscard]] BlockCount num_pinned_blocks() const {
+    return BlockCount(num_pinned_blocks_);
+  }
+
+  /// The clock of retention, in nanoseconds of any origin; not going back.
+  void SetTime(std::int64_t now_ns);
+  /// Tells the eviction policy that a waiting request will hit (or will no
+  /// longer hit) these blocks.
+  void Expect(const PrefixMatch& match, bool expected);
+
+  /// Leading blocks of the sequence that every sequence with blocks shares
+  /// (cascade attention): 0 for groups that give blocks back, and without the
+  /// prefix cache. REQUIRES: IsLive(id).
+  [[nodiscard]] BlockCount NumCommonPrefixBlocks(SequenceId id,
+                                                 int group = 0) const;
+
+  [[nodiscard]] PrefixCacheMetrics prefix_cache_metrics() const;
+  /// Distinct (content, group) pairs that are cached.
+  [[nodiscard]] std::int64_t num_cached_keys() const;
+  /// Memory of the index, tokens included.
+  [[nodiscard]] Bytes prefix_cache_bytes() const;
+  /// What a block is indexed as; nullopt if it is not. REQUIRES: an id of the
+  /// pool.
+  [[nodiscard]] std::optional<CachedContent> cached_content(
+      BlockId block) const;
+  /// Events since the last call. Empty without `PrefixCacheOptions::events`.
+  [[nodiscard]] KvEventBatch TakeEvents();
 
   [[nodiscard]] bool IsLive(SequenceId id) const {
     return Row(id) < sequences_.size() && Generation(id) % 2 == 1 &&
@@ -147,8 +266,10 @@ class KvCacheManager {
   /// over all groups, its own copies of shared blocks included.
   [[nodiscard]] BlockCount BlocksToCover(SequenceId id,
                                          TokenCount covered) const;
-  /// Blocks that a sequence of `num_tokens` has, over all groups.
-  [[nodiscard]] BlockCount BlocksFor(TokenCount num_tokens) const;
+  /// Blocks that a sequence of `num_tokens` holds at most on its way there,
+  /// over all groups.
+  [[nodiscard]] BlockCount BlocksFor(TokenCount num_tokens,
+                                     TokenCount num_encoder_tokens = {}) const;
 
   /// Copies asked for since the last `ClearCopies`, to be done in this order.
   [[nodiscard]] std::span<const BlockCopy> copies() const { return copies_; }
@@ -159,7 +280,10 @@ class KvCacheManager {
     return static_cast<int>(groups_.size());
   }
   [[nodiscard]] BlockSize block_size(int group = 0) const {
-    return groups_[static_cast<std::size_t>(group)].block_size;
+    return groups_[static_cast<std::size_t>(group)].options.block_size;
+  }
+  [[nodiscard]] const KvCacheGroupOptions& group_options(int group = 0) const {
+    return groups_[static_cast<std::size_t>(group)].options;
   }
   [[nodiscard]] TokenCount max_sequence_tokens() const {
     return max_sequence_tokens_;
@@ -177,19 +301,29 @@ class KvCacheManager {
  private:
   // The generation is odd while the row holds a sequence. Tokens from
   // num_tokens up to append_limit are covered, in every group, by blocks that
-  // are the sequence's own: appending them needs no look at the tables.
+  // are the sequence's own, fill no block that could be shared, and leave no
+  // window: appending them needs no look at the tables.
   struct alignas(16) Sequence {
     std::uint32_t generation = 0;
     std::int32_t num_tokens = 0;
     std::int32_t append_limit = 0;
+    std::int32_t num_encoder_tokens = 0;
   };
 
   struct Group {
-    BlockSize block_size;
+    KvCacheGroupOptions options;
     BlockTables tables;
   };
 
-  KvCacheManager(const KvCacheManagerOptions& options, BlockPool pool);
+  // What an append takes.
+  struct Demand {
+    TokenCount computed{0};  // before it, the match included
+    TokenCount covered{0};   // slots wanted, from position 0
+    const PrefixMatch* match = nullptr;
+  };
+
+  KvCacheManager(const KvCacheManagerOptions& options, BlockPool pool,
+                 std::unique_ptr<PrefixCache> cache);
 
   static std::size_t Row(SequenceId id) {
     return static_cast<std::uint32_t>(id.value());
@@ -201,17 +335,49 @@ class KvCacheManager {
   [[nodiscard]] bool IsShared(BlockId block) const {
     return pool_.ref_count(block) > 1;
   }
-  void Cover(SequenceId id, int group, TokenCount covered);
+  [[nodiscard]] SequenceContent& content(SequenceId id);
+  [[nodiscard]] absl::Status CheckAppend(SequenceId id, TokenCount count,
+                                         const AppendOptions& options) const;
+  [[nodiscard]] BlockCount BlocksNeeded(SequenceId id, int group,
+                                        const Demand& demand,
+                                        bool is_admission) const;
+  [[nodiscard]] BlockCount BlocksNeeded(SequenceId id, const Demand& demand,
+                                        bool is_admission) const;
+  void ReleaseSkipped(SequenceId id, TokenCount computed);
+  void AdoptMatch(SequenceId id, const PrefixMatch& match);
+  void Cover(SequenceId id, int group, const Demand& demand);
+  void OwnBlock(SequenceId id, int group, std::int32_t index,
+                TokenCount computed);
+  void CopyPartial(SequenceId id, const PrefixMatch& match);
+  void RegisterContent(SequenceId id, std::span<const TokenId> tokens);
+  void RefreshAppendLimit(SequenceId id, const Demand& demand);
+  void Take(std::span<BlockId> blocks);
+  void Share(std::span<const BlockId> blocks);
+  void NoteIdle(std::span<const BlockId> blocks);
+  void Unindex(BlockId block, RemovalReason reason);
   void ShrinkTable(Group& group, std::int32_t row, std::int32_t length);
 
   BlockPool pool_;
+  std::unique_ptr<PrefixCache> cache_;  // null without prefix caching
   std::vector<Group> groups_;
-  std::vector<Sequence> sequences_;      // [rows]
-  std::vector<std::int32_t> free_rows_;  // reused last in, first out
+  std::vector<Sequence> sequences_;        // [rows]
+  std::vector<SequenceContent> contents_;  // [rows]; empty without a cache
+  std::vector<std::int32_t> num_pinned_;   // [rows]: blocks that it pins
+  std::vector<std::int32_t> free_rows_;    // reused last in, first out
   std::vector<BlockCopy> copies_;
   TokenCount max_sequence_tokens_;
+  TokenCount max_in_flight_tokens_;
+  BlockCount max_pinned_blocks_;
   std::int32_t max_sequences_;
   std::int32_t num_sequences_ = 0;
+  std::int32_t num_holding_ = 0;  // sequences whose first table has entries
+  std::int64_t num_pinned_blocks_ = 0;
+  bool vllm_compatible_ = false;
+
+  // Scratch of the call under way.
+  std::vector<BlockId> evicted_;
+  std::vector<BlockId> given_back_;
+  std::vector<std::span<const BlockId>> tables_of_;
 };
 
 }  // namespace pagedkv

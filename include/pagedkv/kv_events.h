@@ -43,6 +43,8 @@ struct BlocksStored {
 struct BlocksRemoved {
   int group = 0;
   std::vector<BlockHash> hashes;
+  /// Who held them, for observers within the process.
+  std::vector<BlockId> blocks;
   RemovalReason reason = RemovalReason::kCapacity;
   std::string tier = "GPU";
   friend bool operator==(const BlocksRemoved&, const BlocksRemoved&) = default;

@@ -42,23 +42,31 @@ struct SchedulerOptions {
 struct Request {
   RequestId id;
   TokenCount num_prompt_tokens{0};  ///< >= 1
+  /// The prompt itself, for the prefix cache: as long as `num_prompt_tokens`,
+  /// or empty, and then the request shares nothing. With it the scheduler must
+  /// be given the sampled tokens.
+  std::vector<TokenId> prompt_tokens = {};
   TokenCount max_output_tokens{0};  ///< >= 1
   /// No stop token counts before this many output tokens.
   TokenCount min_output_tokens{0};
   /// The request ends with the first of these that is sampled. The scheduler
   /// must then be given the sampled tokens.
   std::vector<TokenId> stop_tokens = {};
+  /// What distinguishes the content beside its tokens. The scheduler fills in
+  /// `num_prompt_tokens`.
+  SequenceOptions sequence = {};
   std::int32_t priority = 0;  ///< smaller runs first; kPriority only
   std::int64_t arrival = 0;   ///< any clock of the client; kPriority only
 };
 
 /// One sequence of a step: compute `num_tokens` tokens of it, those at
-/// positions num_computed, num_computed + 1, ...
+/// positions num_computed, num_computed + 1, ... What is computed of a sequence
+/// that is admitted was found in the prefix cache.
 struct ScheduledSequence {
   enum class Kind : std::uint8_t {
     kRunning,  ///< was in an earlier step and went on
     kNew,      ///< admitted for the first time
-    kResumed,  ///< admitted again after a preemption, from position 0
+    kResumed,  ///< admitted again after a preemption
   };
   RequestId request = {};
   SequenceId sequence = {};
@@ -167,12 +175,14 @@ class Scheduler {
   /// Reports the last plan as done: its tokens count as computed. `sampled` has
   /// one token for each scheduled sequence that samples, in the plan's order
   /// (any value for one that was aborted since); it may be empty while no live
-  /// request has stop tokens.
+  /// request has stop tokens or `prompt_tokens`.
   /// Returns the requests that finished, valid until the next call.
   /// FailedPrecondition without a plan, InvalidArgument for a wrong length.
   absl::StatusOr<std::span<const FinishedRequest>> Update(
       std::span<const TokenId> sampled = {});
 
+  /// The sequence of a request that runs; nullopt for any other.
+  [[nodiscard]] std::optional<SequenceId> SequenceOf(RequestId id) const;
   [[nodiscard]] std::int32_t num_running() const;
   [[nodiscard]] std::int32_t num_waiting() const;
   /// In order of admission. O(num_running).

@@ -8,50 +8,104 @@
 namespace pagedkv::replay {
 
 PoolReplayer::PoolReplayer(const Json& config, KvCacheManager manager)
-    : vocabulary_(config.at("vocab")), manager_(std::move(manager)) {}
+    : vocabulary_(config.at("vocab")),
+      has_events_(config.value("events", false)),
+      hash_block_size_(config.at("hash_block_size")),
+      manager_(std::move(manager)) {
+  const absl::StatusOr<BlockHashAlgorithm> algorithm =
+      ParseBlockHashAlgorithm(config.at("hash_algo").get<std::string>());
+  if (config.at("caching").get<bool>() && algorithm.ok()) {
+    hasher_.emplace(*algorithm, "0");
+  }
+}
 
 Json PoolReplayer::Apply(const Json& record) {
   const std::string op = record.at("op");
   if (op == "dump") return Dump();
   Json result = Json::object();
   if (op == "new") result = New(record);
-  if (op == "lookup") {
-    result = {{"hit", 0}, {"hit_blocks", PerGroup(Json::array())}};
-  }
+  if (op == "lookup") result = Lookup(requests_[record.at("req")]);
   if (op == "admit") result = Admit(record);
   if (op == "step") result = Step(record);
   if (op == "free" || op == "preempt") result = Release(record);
-  if (op == "common") result = {{"common", PerGroup(0)}};
-  if (op == "reset") {
-    result = {{"ok", manager_.pool().num_used() == BlockCount(0)}};
-  }
+  if (op == "common") result = Common(requests_[record.at("req")]);
+  if (op == "evict") result = Evict(record);
+  if (op == "reset") result = {{"ok", manager_.ResetPrefixCache()}};
   result["free"] = manager_.pool().num_free().value();
   result["fq_crc"] = FreeQueueCrc(manager_.pool());
-  result["cached"] = 0;
+  result["cached"] = manager_.num_cached_keys();
+  const std::vector<KvEvent> events = manager_.TakeEvents().events;
+  if (Json evicted = EvictedIn(events); !evicted.empty()) {
+    result["evicted"] = std::move(evicted);
+  }
+  if (has_events_ && !events.empty()) {
+    result["events_msgpack"] =
+        ToHex(EncodeEventBatch(static_cast<double>(num_operations_), events,
+                               /*data_parallel_rank=*/0));
+  }
+  ++num_operations_;
   return result;
 }
 
 Json PoolReplayer::New(const Json& record) {
-  const std::vector<TokenId> tokens =
-      PromptTokens(record.at("prompt"), vocabulary_);
-  requests_[record.at("req")] = {
-      .num_tokens = static_cast<std::int64_t>(tokens.size()), .sequence = {}};
-  return {{"n", tokens.size()}, {"tok_crc", Crc32(tokens)}, {"nh", 0}};
+  Request& request = requests_[record.at("req")];
+  request = {};
+  request.k = record.at("k");
+  request.tokens = PromptTokens(record.at("prompt"), vocabulary_);
+  request.options.num_prompt_tokens =
+      TokenCount(static_cast<std::int64_t>(request.tokens.size()));
+  ContentKeys& keys = request.options.keys;
+  keys.adapter = record.value("lora", "");
+  if (record.contains("salt")) {
+    keys.salts.push_back({record.at("salt"), TokenCount(0)});
+  }
+  Json result = {{"n", request.tokens.size()},
+                 {"tok_crc", Crc32(request.tokens)}};
+  const BlockSize size(hash_block_size_);
+  std::int64_t num_hashes = 0;
+  if (hasher_.has_value()) {
+    num_hashes = size.FullBlocks(request.options.num_prompt_tokens).value();
+  }
+  result["nh"] = num_hashes;
+  BlockHash hash;
+  for (std::int64_t i = 0; i < num_hashes; ++i) {
+    const TokenCount begin = size.Slots(BlockCount(i));
+    hash = hasher_->Hash(i == 0 ? hasher_->root() : hash,
+                         std::span<const TokenId>(request.tokens)
+                             .subspan(static_cast<std::size_t>(begin.value()),
+                                      static_cast<std::size_t>(size.value())),
+                         ExtraKeysOfBlock(keys, begin, size));
+    if (i == 0) result["h0"] = hash.ToHex();
+    if (i + 1 == num_hashes) result["hl"] = hash.ToHex();
+  }
+  return result;
+}
+
+Json PoolReplayer::Lookup(const Request& request) {
+  manager_.Match(request.tokens, request.options.keys, match_);
+  Json blocks = Json::array();
+  for (const std::vector<BlockId>& hit : match_.blocks) {
+    blocks.push_back(ToJson(hit));
+  }
+  return {{"hit", match_.num_tokens.value()}, {"hit_blocks", blocks}};
 }
 
 Json PoolReplayer::Admit(const Json& record) {
   Request& request = requests_[record.at("req")];
-  const std::int64_t count =
-      std::min(record.at("chunk").get<std::int64_t>(), request.num_tokens);
-  Json result = {
-      {"hit", 0}, {"hit_blocks", PerGroup(Json::array())}, {"num_new", count}};
-  const SequenceId sequence = *manager_.AddSequence();
+  const SequenceId sequence = *manager_.AddSequence(request.options);
+  Json result = Lookup(request);
+  const auto num_tokens = static_cast<std::int64_t>(request.tokens.size());
+  const std::int64_t count = std::min(record.at("chunk").get<std::int64_t>(),
+                                      num_tokens - match_.num_tokens.value());
+  result["num_new"] = count;
   const bool full_fit = record.at("full_fit");
   const bool granted =
       Append(sequence, count,
              {.lookahead = TokenCount(record.at("lookahead")),
-              .must_fit = TokenCount(full_fit ? request.num_tokens : 0),
-              .keep_watermark = record.at("has_sched")},
+              .must_fit = TokenCount(full_fit ? num_tokens : 0),
+              .keep_watermark = record.at("has_sched"),
+              .tokens = request.tokens,
+              .match = &match_},
              result);
   if (granted) {
     request.sequence = sequence;
@@ -63,21 +117,29 @@ Json PoolReplayer::Admit(const Json& record) {
 
 Json PoolReplayer::Step(const Json& record) {
   Request& request = requests_[record.at("req")];
-  request.num_tokens += record.at("append").get<std::int64_t>();
+  AddOutputs(request, record.at("append"));
   Json result;
-  const bool granted =
-      Append(request.sequence, record.at("num_new"),
-             {.lookahead = TokenCount(record.at("lookahead"))}, result);
+  const bool granted = Append(request.sequence, record.at("num_new"),
+                              {.lookahead = TokenCount(record.at("lookahead")),
+                               .tokens = request.tokens},
+                              result);
   if (granted) {
     const std::int64_t rejected = record.at("reject");
     const TokenCount kept =
         manager_.num_tokens(request.sequence) - TokenCount(rejected);
     manager_.Rewind(request.sequence, kept).IgnoreError();
-    request.num_tokens += record.at("draft").get<std::int64_t>() - rejected;
+    AddOutputs(request, record.at("draft").get<std::int64_t>() - rejected);
   }
   result["computed"] = manager_.num_tokens(request.sequence).value();
-  result["n"] = request.num_tokens;
+  result["n"] = request.tokens.size();
   return result;
+}
+
+void PoolReplayer::AddOutputs(Request& request, std::int64_t count) const {
+  for (std::int64_t i = 0; i < count; ++i) {
+    request.tokens.push_back(
+        TokenAt(OutputStream(request.k), request.num_outputs++, vocabulary_));
+  }
 }
 
 Json PoolReplayer::Release(const Json& record) {
@@ -91,12 +153,37 @@ Json PoolReplayer::Release(const Json& record) {
   return result;
 }
 
+Json PoolReplayer::Evict(const Json& record) {
+  std::vector<BlockId> blocks;
+  for (const Json& id : record.at("blocks")) blocks.emplace_back(id);
+  manager_.Evict(blocks).IgnoreError();
+  return Json::object();
+}
+
+Json PoolReplayer::Common(const Request& request) const {
+  Json common = Json::array();
+  for (int group = 0; group < manager_.num_groups(); ++group) {
+    common.push_back(
+        manager_.IsLive(request.sequence)
+            ? manager_.NumCommonPrefixBlocks(request.sequence, group).value()
+            : 0);
+  }
+  return {{"common", common}};
+}
+
 Json PoolReplayer::Dump() const {
   const BlockPool& pool = manager_.pool();
   Json references = Json::array();
   for (std::int32_t id = 1; id < pool.num_blocks().value(); ++id) {
     const std::int32_t count = pool.ref_count(BlockId(id));
     if (count > 0) references.push_back(Json::array({id, count}));
+  }
+  Json hashed = Json::array();
+  for (std::int32_t id = 1; id < pool.num_blocks().value(); ++id) {
+    const auto content = manager_.cached_content(BlockId(id));
+    if (!content.has_value()) continue;
+    hashed.push_back({id, ShortHash(content->hash), content->group,
+                      content->num_tokens.value()});
   }
   Json tables = Json::object();
   for (const auto& [name, request] : requests_) {
@@ -105,7 +192,7 @@ Json PoolReplayer::Dump() const {
     }
   }
   return {{"free_queue", ToJson(pool.FreeBlocks())},
-          {"hashed", Json::array()},
+          {"hashed", hashed},
           {"ref", references},
           {"tables", tables}};
 }
@@ -114,7 +201,10 @@ bool PoolReplayer::Append(SequenceId sequence, std::int64_t count,
                           const AppendOptions& options, Json& result) {
   std::vector<std::size_t> lengths;
   for (int group = 0; group < manager_.num_groups(); ++group) {
-    lengths.push_back(manager_.block_table(sequence, group).size());
+    // The blocks of a hit are not new.
+    lengths.push_back(options.match != nullptr
+                          ? options.match->blocks[lengths.size()].size()
+                          : manager_.block_table(sequence, group).size());
   }
   const absl::StatusOr<bool> granted =
       manager_.TryAppend(sequence, TokenCount(count), options);

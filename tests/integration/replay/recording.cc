@@ -59,24 +59,51 @@ std::uint32_t FreeQueueCrc(const BlockPool& pool) {
 }
 
 absl::StatusOr<KvCacheManager> MakeManager(const Json& config) {
-  if (config.at("caching").get<bool>()) {
-    return absl::UnimplementedError(
-        "the recording has prefix caching on, which the library lacks");
-  }
   KvCacheManagerOptions options;
   options.pool.num_blocks = BlockCount(config.at("num_blocks"));
   options.pool.watermark = config.value("watermark", 0.0);
+  options.pool.prefix_caching = config.at("caching");
   options.max_sequence_tokens = TokenCount(config.at("max_model_len"));
+  options.max_in_flight_tokens = TokenCount(config.at("max_in_flight_tokens"));
   options.groups.clear();
   for (const Json& group : config.at("groups")) {
-    if (group.at("kind") != "full") {
-      return absl::UnimplementedError("the recording has a group of kind " +
-                                      group.at("kind").get<std::string>() +
-                                      ", which the library lacks");
+    KvCacheGroupOptions& added = options.groups.emplace_back();
+    added.block_size = BlockSize(group.at("block_size"));
+    const std::string kind = group.at("kind");
+    if (kind == "swa") {
+      added.kind = AttentionKind::kSlidingWindow;
+      added.window = TokenCount(group.at("sliding_window"));
+    } else if (kind != "full") {
+      return absl::UnimplementedError("the recording has a group of kind \"" +
+                                      kind + "\", which is not known here");
     }
-    options.groups.push_back({BlockSize(group.at("block_size"))});
   }
+  const absl::StatusOr<BlockHashAlgorithm> algorithm =
+      ParseBlockHashAlgorithm(config.at("hash_algo").get<std::string>());
+  if (!algorithm.ok()) return algorithm.status();
+  options.prefix_cache.content_hash = {.algorithm = *algorithm, .seed = "0"};
+  options.prefix_cache.events = true;
+  options.prefix_cache.hash_block_size = config.at("hash_block_size");
+  options.prefix_cache.vllm_compatible = true;
   return KvCacheManager::Create(options);
+}
+
+Json EvictedIn(std::span<const KvEvent> events) {
+  Json evicted = Json::array();
+  for (const KvEvent& event : events) {
+    const auto* const removed = std::get_if<BlocksRemoved>(&event);
+    if (removed == nullptr) continue;
+    for (std::size_t i = 0; i < removed->hashes.size(); ++i) {
+      evicted.push_back({removed->blocks[i].value(),
+                         ShortHash(removed->hashes[i]), removed->group});
+    }
+  }
+  return evicted;
+}
+
+std::string ShortHash(const BlockHash& hash) {
+  const std::string hex = hash.ToHex();
+  return hex.substr(hex.size() - 16);
 }
 
 }  // namespace pagedkv::replay

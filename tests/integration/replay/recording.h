@@ -49,6 +49,11 @@ Json ToJson(std::span<const BlockId> blocks);
 /// CRC-32 of the ids of the free blocks, in order of reissue.
 std::uint32_t FreeQueueCrc(const BlockPool& pool);
 
+/// The last 8 bytes of a digest in hexadecimal.
+std::string ShortHash(const BlockHash& hash);
+/// [block, hash, group] of each removal.
+Json EvictedIn(std::span<const KvEvent> events);
+
 /// Unimplemented for a configuration that the library does not support yet.
 absl::StatusOr<KvCacheManager> MakeManager(const Json& config);
 

@@ -65,22 +65,28 @@ Json SchedReplayer::Apply(const Json& record) {
   result["waiting"] = NamesOf(scheduler_->Waiting());
   result["free"] = manager_.pool().num_free().value();
   result["fq_crc"] = FreeQueueCrc(manager_.pool());
-  result["cached_keys"] = 0;
+  result["cached_keys"] = manager_.num_cached_keys();
+  if (Json evicted = EvictedIn(manager_.TakeEvents().events);
+      !evicted.empty()) {
+    result["evicted"] = std::move(evicted);
+  }
   return result;
 }
 
 void SchedReplayer::Submit(const Json& request) {
   const RequestId id = IdOf(request.at("req"));
   requests_[id] = {.k = request.at("k"), .num_outputs = 0};
-  const auto prompt = static_cast<std::int64_t>(
-      PromptTokens(request.at("prompt"), vocabulary_).size());
+  std::vector<TokenId> prompt = PromptTokens(request.at("prompt"), vocabulary_);
+  const auto num_prompt_tokens = static_cast<std::int64_t>(prompt.size());
   // A refusal shows in the plan, which then lacks the request.
   scheduler_
       ->Submit({.id = id,
-                .num_prompt_tokens = TokenCount(prompt),
+                .num_prompt_tokens = TokenCount(num_prompt_tokens),
+                .prompt_tokens = std::move(prompt),
                 .max_output_tokens = TokenCount(request.at("max_tokens")),
                 .min_output_tokens = TokenCount(0),
                 .stop_tokens = {},
+                .sequence = {},
                 .priority = request.at("priority"),
                 .arrival = request.at("arrival")})
       .IgnoreError();
@@ -108,13 +114,24 @@ Json SchedReplayer::Plan(const StepPlan& plan) const {
   }
   Json ended = NamesOf(plan.ended);
   std::sort(ended.begin(), ended.end());
-  return {{"sched", scheduled},
-          {"new", admitted},
-          {"cached", continued},
-          {"preempted", preempted},
-          {"common",
-           Json(static_cast<std::size_t>(manager_.num_groups()), Json(0))},
-          {"finished_before", ended}};
+  return {{"sched", scheduled},  {"new", admitted},
+          {"cached", continued}, {"preempted", preempted},
+          {"common", Common()},  {"finished_before", ended}};
+}
+
+// Blocks that all share with the first that runs, per group.
+Json SchedReplayer::Common() const {
+  Json common = Json::array();
+  const std::vector<RequestId> running = scheduler_->Running();
+  for (int group = 0; group < manager_.num_groups(); ++group) {
+    common.push_back(running.empty()
+                         ? 0
+                         : manager_
+                               .NumCommonPrefixBlocks(
+                                   *scheduler_->SequenceOf(running[0]), group)
+                               .value());
+  }
+  return common;
 }
 
 // Blocks that this step added to the tables of a running sequence, or null.

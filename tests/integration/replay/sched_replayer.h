@@ -36,6 +36,7 @@ class SchedReplayer : public Replayer {
 
   void Submit(const Json& request);
   Json Plan(const StepPlan& plan) const;
+  Json Common() const;
   Json NewBlocks(const ScheduledSequence& entry) const;
   Json Tables(SequenceId sequence) const;
   // Requests are named by strings that compare as such; ids compare likewise.

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef BLOCK_TABLE_PREFIX_CACHE_H_
+#define BLOCK_TABLE_PREFIX_CACHE_H_
+
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+#include "block_table/group_rules.h"
+#include "block_table/prefix_index.h"
+#include "pagedkv/block_pool.h"
+#include "pagedkv/kv_cache_group.h"
+#include "pagedkv/kv_cache_manager.h"
+#include "pagedkv/kv_event_log.h"
+#include "pagedkv/kv_events.h"
+#include "pagedkv/prefix_cache.h"
+#include "pagedkv/types.h"
+
+namespace pagedkv {
+
+/// What the manager keeps of a sequence for the prefix cache.
+struct SequenceContent {
+  SequenceExtras extras;
+  bool has_extras = false;
+  bool is_attached = false;  // `cursor` is pinned
+  PrefixIndex::Cursor cursor;
+  std::int32_t registered = 0;  // leading tokens whose blocks went to the index
+  SequenceOptions options;
+};
+
+/// The prefix cache of one manager: which blocks of the pool hold which
+/// content. Joins the index, the rules of the groups, the eviction policy and
+/// the event log; the manager alone takes blocks and writes tables.
+///
+/// Invariant: a block is marked as cached in the pool <=> it is in the index
+/// (<=> the policy knows it, if there is one besides the pool's own order).
+/// Thread-compatible.
+class PrefixCache {
+ public:
+  /// InvalidArgument, naming the option.
+  static absl::StatusOr<std::unique_ptr<PrefixCache>> Create(
+      const PrefixCacheOptions& options,
+      std::span<const KvCacheGroupOptions> groups, BlockCount num_blocks,
+      TokenCount max_sequence_tokens);
+
+  /// A joint hit is a multiple of this, and so is what gets registered.
+  [[nodiscard]] BlockSize alignment() const { return alignment_; }
+  [[nodiscard]] bool deduplicates() const { return options_.deduplicate; }
+  /// Whether victims come from a policy, not in the order of the pool's queue.
+  [[nodiscard]] bool has_policy() const { return policy_ != nullptr; }
+  [[nodiscard]] const PrefixCacheMetrics& metrics() const { return metrics_; }
+  [[nodiscard]] std::int64_t num_keys() const { return index_.num_keys(); }
+  [[nodiscard]] std::size_t bytes_held() const { return index_.bytes_held(); }
+
+  /// A sequence begins: an empty one, at the root.
+  void Attach(SequenceContent& content, const SequenceOptions& options);
+  void Detach(SequenceContent& content);
+  /// As another sequence is.
+  void Fork(const SequenceContent& parent, SequenceContent& child);
+  /// What lies behind `num_tokens` will be other content.
+  void Rewind(SequenceContent& content, TokenCount num_tokens);
+
+  /// The longest prefix of `tokens`, but for the last of them.
+  void Match(std::span<const TokenId> tokens, const SequenceExtras* extras,
+             PrefixMatch& match);
+  [[nodiscard]] SequenceExtras FindExtras(const ContentKeys& keys) const {
+    return index_.extra_keys().Find(keys, index_.unit());
+  }
+  [[nodiscard]] bool IsCurrent(const PrefixMatch& match) const {
+    return match.index_version == version_;
+  }
+  /// The sequence begins with the match.
+  void Adopt(SequenceContent& content, const PrefixMatch& match);
+  void CountRequest(const PrefixMatch& match, TokenCount num_tokens);
+
+  /// An own block of a sequence whose content is that of another, indexed one.
+  struct Equal {
+    int group = 0;
+    std::int32_t index = 0;  // in the table
+    BlockId indexed;
+  };
+  /// Indexes the blocks that the first `num_tokens` of `tokens` fill, as far as
+  /// they are not. `tables[g]` is the sequence's table of group g. Returns what
+  /// could be deduplicated, if asked to by option; valid until the next call.
+  std::span<const Equal> Register(
+      SequenceContent& content, std::span<const TokenId> tokens,
+      TokenCount num_tokens, std::span<const std::span<const BlockId>> tables,
+      BlockPool& pool);
+  /// The number of tokens from which on `Register` has something to do.
+  [[nodiscard]] TokenCount NextDue(const SequenceContent& content) const {
+    return content.is_attached
+               ? TokenCount(content.registered + alignment_.value())
+               : TokenCount(std::numeric_limits<std::int64_t>::max());
+  }
+
+  /// `block` leaves the index; the pool's mark is the caller's business.
+  void Remove(BlockId block, RemovalReason reason);
+  /// Everything leaves the index.
+  void Clear(RemovalReason reason, BlockPool& pool);
+  /// Content hashes are of another model from here on. REQUIRES: cleared, and
+  /// no sequence attached.
+  void SetModel(std::string_view fingerprint);
+  void CountDeduplicated() { ++metrics_.blocks_deduplicated; }
+  void CountCopied(TokenCount tokens) {
+    metrics_.tokens_copied += tokens.value();
+  }
+
+  // With a policy.
+  void OnHit(BlockId block) { policy_->OnHit(block); }
+  void OnUse(BlockId block) { policy_->OnUse(block); }
+  void OnIdle(BlockId block) { policy_->OnIdle(block); }
+  /// A cached block that nobody uses and nothing depends on, to be evicted.
+  [[nodiscard]] BlockId Victim(const BlockPool& pool);
+  void SetTime(std::int64_t now_ns);
+  void OnExpect(BlockId block, bool expected) {
+    policy_->OnExpect(block, expected);
+  }
+
+  [[nodiscard]] std::optional<CachedContent> content_of(BlockId block) const;
+  [[nodiscard]] KvEventBatch TakeEvents() { return events_.Take(); }
+
+  [[nodiscard]] absl::Status CheckInvariants(const BlockPool& pool) const;
+
+ private:
+  struct GroupState {
+    KvCacheGroupOptions options;
+    std::int32_t units_per_block = 1;
+  };
+
+  PrefixCache(const PrefixCacheOptions& options,
+              std::span<const KvCacheGroupOptions> groups,
+              PrefixIndexOptions index_options, BlockSize alignment,
+              std::unique_ptr<EvictionPolicy> policy);
+
+  void GatherLanes(std::int32_t units);
+  void MatchSingle(std::int32_t max_units, PrefixMatch& match);
+  void MatchPartial(const PrefixContent& content, TokenCount max_tokens,
+                    PrefixMatch& match) const;
+  void Index(PrefixIndex::Segment segment, std::size_t group,
+             std::span<const BlockId> table, const SequenceContent& content,
+             BlockPool& pool);
+  void Put(PrefixIndex::NodeId node, std::int32_t position, std::size_t group,
+           std::int64_t index, BlockId block, const SequenceContent& content,
+           BlockPool& pool);
+  void RegisterTail(SequenceContent& content, std::span<const TokenId> tokens,
+                    TokenCount num_tokens, std::size_t group,
+                    std::span<const BlockId> table, BlockPool& pool);
+  [[nodiscard]] PrefixContent ContentOf(const SequenceContent& content,
+                                        std::span<const TokenId> tokens) const {
+    return {tokens, content.has_extras ? &content.extras : nullptr};
+  }
+  void NoteStored(const SequenceContent& content,
+                  std::span<const TokenId> tokens, std::size_t group,
+                  std::int32_t begin, std::int32_t end,
+                  std::span<const BlockId> table);
+  [[nodiscard]] BlocksStored StoredEvent(const SequenceContent& content,
+                                         std::size_t group) const;
+  [[nodiscard]] CachedBlockInfo InfoOf(const SequenceContent& content,
+                                       PrefixIndex::Place place,
+                                       std::int64_t index) const;
+  void NoteRemoved(RemovalReason reason);
+
+  PrefixCacheOptions options_;
+  std::vector<GroupState> groups_;
+  BlockSize alignment_;
+  PrefixIndex index_;
+  group_rules::Matcher matcher_;
+  std::unique_ptr<EvictionPolicy> policy_;
+  KvEventLog events_;
+  PrefixCacheMetrics metrics_;
+  std::int64_t now_ns_ = 0;
+  std::uint64_t version_ = 1;
+
+  // Scratch of the call under way.
+  std::vector<PrefixIndex::Segment> path_;
+  std::vector<std::vector<BlockId>> lanes_;  // [groups][units]
+  std::vector<PrefixIndex::Removed> removed_;
+  std::vector<Equal> equal_;
+};
+
+}  // namespace pagedkv
+
+#endif  // BLOCK_TABLE_PREFIX_CACHE_H_
