@@ -27,24 +27,25 @@ enum class RemovalReason : std::uint8_t {
 /// Full blocks of one group that became part of the index, one after the other.
 struct BlocksStored {
   int group = 0;
-  std::vector<BlockHash> hashes;  ///< one for each block that is indexed
-  BlockHash parent;               ///< empty: the first follows the root
-  std::vector<TokenId> tokens;    ///< of all blocks of the run
-  std::int32_t block_size = 0;    ///< tokens per block
-  std::vector<ExtraKeys> extra;   ///< one for each block of the run
-  std::optional<std::int64_t> adapter_id;
-  std::string adapter;       ///< empty: the base model
+  std::vector<BlockHash> hashes = {};  ///< one for each block that is indexed
+  BlockHash parent = {};               ///< empty: the first follows the root
+  std::vector<TokenId> tokens = {};    ///< of all blocks of the run
+  std::int32_t block_size = 0;         ///< tokens per block
+  std::vector<ExtraKeys> extra = {};   ///< one for each block of the run
+  std::optional<std::int64_t> adapter_id = {};
+  std::string adapter = {};  ///< empty: the base model
   std::string tier = "GPU";  ///< vLLM's "medium"
-  AttentionKind kind = AttentionKind::kFull;
-  std::optional<std::int64_t> window;
+  /// Empty: the event does not say.
+  std::optional<AttentionKind> kind = AttentionKind::kFull;
+  std::optional<std::int64_t> window = {};
   friend bool operator==(const BlocksStored&, const BlocksStored&) = default;
 };
 
 struct BlocksRemoved {
   int group = 0;
-  std::vector<BlockHash> hashes;
+  std::vector<BlockHash> hashes = {};
   /// Who held them, for observers within the process.
-  std::vector<BlockId> blocks;
+  std::vector<BlockId> blocks = {};
   RemovalReason reason = RemovalReason::kCapacity;
   std::string tier = "GPU";
   friend bool operator==(const BlocksRemoved&, const BlocksRemoved&) = default;
@@ -63,7 +64,7 @@ using KvEvent = std::variant<BlocksStored, BlocksRemoved, AllBlocksCleared>;
 /// number first_sequence + i.
 struct KvEventBatch {
   std::uint64_t first_sequence = 0;
-  std::vector<KvEvent> events;
+  std::vector<KvEvent> events = {};
 };
 
 }  // namespace pagedkv

@@ -5,7 +5,20 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/escaping.h"
+#include "absl/strings/string_view.h"
+
+#include "pagedkv/kv_event_encoding.h"
+
 namespace pagedkv::replay {
+namespace {
+
+std::string ToHex(std::span<const std::uint8_t> bytes) {
+  return absl::BytesToHexString(absl::string_view(
+      reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+}
+
+}  // namespace
 
 PoolReplayer::PoolReplayer(const Json& config, KvCacheManager manager)
     : vocabulary_(config.at("vocab")),
