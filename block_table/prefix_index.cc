@@ -227,7 +227,10 @@ PrefixIndex::Cursor PrefixIndex::Extend(Cursor cursor,
       const std::int32_t count = MatchingUnits(node, depth, content, limit);
       if (count > 0) path.push_back({id, depth, depth + count});
       depth += count;
-      if (depth < limit) id = Split(id, depth);
+      if (depth < limit) {
+        id = Split(id, depth);
+        if (count > 0) path.back().node = id;
+      }
       continue;
     }
     const TokenId* const tokens =
