@@ -132,6 +132,7 @@ PrefixCache::PrefixCache(const PrefixCacheOptions& options,
       index_(std::move(index_options)),
       matcher_(groups, index_.unit(), TokenCount(alignment.value())),
       policy_(std::move(policy)),
+      registers_tails_(options.vllm_compatible && groups.size() > 1),
       lanes_(groups.size()) {
   for (const KvCacheGroupOptions& group : groups) {
     groups_.push_back(
@@ -291,12 +292,15 @@ std::span<const PrefixCache::Equal> PrefixCache::Register(
       alignment_.Slots(alignment_.FullBlocks(num_tokens)).value(),
       content.registered));
   const std::int32_t begin = content.registered;
-  PrefixIndex::Cursor cursor = content.cursor;
+  const PrefixIndex::Cursor before = content.cursor;
   path_.clear();
   if (end > begin) {
-    cursor = index_.Extend(content.cursor, ContentOf(content, tokens),
-                           end / index_.unit().value(), path_);
+    const PrefixIndex::Cursor cursor =
+        index_.Extend(content.cursor, ContentOf(content, tokens),
+                      end / index_.unit().value(), path_);
     index_.Pin(cursor);
+    content.cursor = cursor;
+    content.registered = end;
     ++version_;
   }
   for (std::size_t group = 0; group < groups_.size(); ++group) {
@@ -307,13 +311,50 @@ std::span<const PrefixCache::Equal> PrefixCache::Register(
     if (options_.events && end > begin) {
       NoteStored(content, tokens, group, begin, end, tables[group]);
     }
+    if (registers_tails_ && groups_[group].units_per_block > 1 &&
+        group_rules::KeepsAll(groups_[group].options)) {
+      RegisterTail(content, group, tables[group], pool);
+    }
   }
-  if (end > begin) {
-    index_.Unpin(content.cursor);
-    content.cursor = cursor;
-    content.registered = end;
-  }
+  // Only then: it may join the nodes that the path names.
+  if (end > begin) index_.Unpin(before);
   return equal_;
+}
+
+// As upstream: the block in which the prompt ends gets a key for the part of it
+// that is full units. With groups of other kinds no lookup can find it.
+void PrefixCache::RegisterTail(const SequenceContent& content,
+                               std::size_t group,
+                               std::span<const BlockId> table,
+                               BlockPool& pool) {
+  const BlockSize unit = index_.unit();
+  const std::int32_t units = groups_[group].units_per_block;
+  const auto depth = static_cast<std::int32_t>(
+      unit.FullBlocks(content.options.num_prompt_tokens).value());
+  const std::int32_t index = depth / units;
+  if (depth % units == 0 ||
+      unit.Slots(BlockCount(depth)).value() > content.registered ||
+      std::cmp_greater_equal(index, table.size())) {
+    return;
+  }
+  const BlockId block = table[static_cast<std::size_t>(index)];
+  const PrefixIndex::Segment tail = index_.Before({content.cursor.node, depth});
+  if (block == kNullBlock ||
+      !index_.Insert(tail.node, tail.begin, static_cast<int>(group), block,
+                     /*only_if_vacant=*/true)) {
+    return;
+  }
+  pool.SetCached(block, true);
+  if (!options_.events) return;
+  BlocksStored event = StoredEvent(content, group);
+  event.block_size = unit.value();
+  event.hashes = {index_.HashAt({tail.node, depth})};
+  if (depth > 1) event.parent = index_.HashAt({tail.node, depth - 1});
+  const std::span<const TokenId> last = index_.Tokens(tail);
+  event.tokens.assign(last.begin(), last.end());
+  event.extra = {ExtraKeysOfBlock(content.options.keys,
+                                  unit.Slots(BlockCount(depth - 1)), unit)};
+  events_.Append(std::move(event));
 }
 
 // Indexes what of `group`'s table ends in the segment.
@@ -342,7 +383,12 @@ void PrefixCache::Index(PrefixIndex::Segment segment, std::size_t group,
 void PrefixCache::Put(PrefixIndex::NodeId node, std::int32_t position,
                       std::size_t group, std::int64_t index, BlockId block,
                       const SequenceContent& content, BlockPool& pool) {
-  if (index_.Contains(block)) return;
+  if (index_.Contains(block)) {
+    // It is indexed here already (a fork's is), or as the tail of a prompt.
+    const std::int32_t units = groups_[group].units_per_block;
+    if (index_.home(block).depth % units == 0) return;
+    Remove(block, RemovalReason::kInvalid);
+  }
   if (options_.deduplicate) {
     const BlockId indexed =
         index_.BlockAt(node, position, static_cast<int>(group));
@@ -448,22 +494,24 @@ void PrefixCache::NoteStored(const SequenceContent& content,
                              std::span<const BlockId> table) {
   const BlockSize size = groups_[group].options.block_size;
   BlocksStored event = StoredEvent(content, group);
-  if (begin > 0) event.parent = index_.HashAt(content.cursor);
+  if (begin > 0) {
+    event.parent =
+        index_.HashAt({content.cursor.node, begin / index_.unit().value()});
+  }
   event.tokens.assign(tokens.begin() + begin, tokens.begin() + end);
   for (const PrefixIndex::Segment& segment : path_) {
     const std::int32_t units = groups_[group].units_per_block;
     for (std::int32_t depth = (segment.begin / units + 1) * units;
          depth <= segment.end; depth += units) {
       const std::int64_t index = depth / units - 1;
-      const TokenCount start = size.Slots(BlockCount(index));
-      event.extra.push_back(
-          ExtraKeysOfBlock(content.options.keys, start, size));
       if (table[static_cast<std::size_t>(index)] == kNullBlock ||
           !group_rules::IsWorthIndexing(groups_[group].options, index,
                                         TokenCount(alignment_.value()))) {
         continue;
       }
       event.hashes.push_back(index_.HashAt({segment.node, depth}));
+      event.extra.push_back(ExtraKeysOfBlock(
+          content.options.keys, size.Slots(BlockCount(index)), size));
     }
   }
   events_.Append(std::move(event));

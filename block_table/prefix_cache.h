@@ -95,6 +95,7 @@ class PrefixCache {
       BlockPool& pool);
   /// The number of tokens from which on `Register` has something to do.
   [[nodiscard]] TokenCount NextDue(const SequenceContent& content) const {
+    if (registers_tails_) return TokenCount(0);
     return content.is_attached
                ? TokenCount(content.registered + alignment_.value())
                : TokenCount(std::numeric_limits<std::int64_t>::max());
@@ -149,8 +150,7 @@ class PrefixCache {
   void Put(PrefixIndex::NodeId node, std::int32_t position, std::size_t group,
            std::int64_t index, BlockId block, const SequenceContent& content,
            BlockPool& pool);
-  void RegisterTail(SequenceContent& content, std::span<const TokenId> tokens,
-                    TokenCount num_tokens, std::size_t group,
+  void RegisterTail(const SequenceContent& content, std::size_t group,
                     std::span<const BlockId> table, BlockPool& pool);
   [[nodiscard]] PrefixContent ContentOf(const SequenceContent& content,
                                         std::span<const TokenId> tokens) const {
@@ -173,6 +173,7 @@ class PrefixCache {
   PrefixIndex index_;
   group_rules::Matcher matcher_;
   std::unique_ptr<EvictionPolicy> policy_;
+  bool registers_tails_;
   KvEventLog events_;
   PrefixCacheMetrics metrics_;
   std::int64_t now_ns_ = 0;

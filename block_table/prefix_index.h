@@ -109,12 +109,14 @@ class PrefixIndex {
   void Pin(Cursor cursor) { ++node(cursor.node).pins; }
   void Unpin(Cursor cursor);
 
-  /// Puts `block` at a position of `id`, after those of equal content. A block
-  /// that has a place already gets a further one only where nothing is; false
-  /// otherwise. REQUIRES: id.start <= position < id.end.
-  bool Insert(NodeId id, std::int32_t position, int group, BlockId block) {
+  /// Puts `block` at a position of `id`, after those of equal content. With
+  /// `only_if_vacant`, and for a block that has a place already, only where
+  /// nothing is; false otherwise. REQUIRES: id.start <= position < id.end.
+  bool Insert(NodeId id, std::int32_t position, int group, BlockId block,
+              bool only_if_vacant = false) {
     Node& node = this->node(id);
     BlockId& head = Lane(node, group)[position - node.start];
+    if (only_if_vacant && head != kNullBlock) return false;
     if (head != kNullBlock || !HasNoPlace(block)) {
       return InsertSlow({id, position + 1, group}, block);
     }
@@ -163,6 +165,11 @@ class PrefixIndex {
   /// the cursor is on a path.
   [[nodiscard]] BlockHash HashAt(Cursor cursor) const;
 
+  /// The position that ends at the cursor's depth. REQUIRES: depth >= 1.
+  [[nodiscard]] Segment Before(Cursor cursor) const {
+    Resolve(cursor);
+    return {cursor.node, cursor.depth - 1, cursor.depth};
+  }
   /// A position that follows (id, depth) in the tree: the next of the run, or
   /// the first of the child that was added last. Nullopt at the end of a leaf.
   [[nodiscard]] std::optional<Segment> After(Cursor cursor) const;

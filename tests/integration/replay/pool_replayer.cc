@@ -2,6 +2,7 @@
 #include "tests/integration/replay/pool_replayer.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -16,6 +17,11 @@ namespace {
 std::string ToHex(std::span<const std::uint8_t> bytes) {
   return absl::BytesToHexString(absl::string_view(
       reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+}
+
+// The recordings number adapters so.
+std::int64_t AdapterId(const std::string& name) {
+  return std::accumulate(name.begin(), name.end(), std::int64_t{1});
 }
 
 }  // namespace
@@ -69,6 +75,9 @@ Json PoolReplayer::New(const Json& record) {
       TokenCount(static_cast<std::int64_t>(request.tokens.size()));
   ContentKeys& keys = request.options.keys;
   keys.adapter = record.value("lora", "");
+  if (!keys.adapter.empty()) {
+    request.options.adapter_id = AdapterId(keys.adapter);
+  }
   if (record.contains("salt")) {
     keys.salts.push_back({record.at("salt"), TokenCount(0)});
   }

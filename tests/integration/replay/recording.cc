@@ -93,10 +93,9 @@ Json EvictedIn(std::span<const KvEvent> events) {
   for (const KvEvent& event : events) {
     const auto* const removed = std::get_if<BlocksRemoved>(&event);
     if (removed == nullptr) continue;
-    for (std::size_t i = 0; i < removed->hashes.size(); ++i) {
-      evicted.push_back({removed->blocks[i].value(),
-                         ShortHash(removed->hashes[i]), removed->group});
-    }
+    const std::int32_t block = removed->blocks[0].value();
+    if (!evicted.empty() && evicted.back()[0] == block) continue;
+    evicted.push_back({block, ShortHash(removed->hashes[0]), removed->group});
   }
   return evicted;
 }

@@ -51,7 +51,7 @@ std::uint32_t FreeQueueCrc(const BlockPool& pool);
 
 /// The last 8 bytes of a digest in hexadecimal.
 std::string ShortHash(const BlockHash& hash);
-/// [block, hash, group] of each removal.
+/// [block, hash, group] of each block removed, by the first of its keys.
 Json EvictedIn(std::span<const KvEvent> events);
 
 /// Unimplemented for a configuration that the library does not support yet.
