@@ -101,6 +101,8 @@ class PrefixCache {
                : TokenCount(std::numeric_limits<std::int64_t>::max());
   }
 
+  /// Blocks that were taken for something else leave the index.
+  void RemoveEvicted(std::span<const BlockId> blocks);
   /// `block` leaves the index; the pool's mark is the caller's business.
   void Remove(BlockId block, RemovalReason reason);
   /// Everything leaves the index.
@@ -173,6 +175,7 @@ class PrefixCache {
   PrefixIndex index_;
   group_rules::Matcher matcher_;
   std::unique_ptr<EvictionPolicy> policy_;
+  bool is_plain_;  // indexing a block asks nothing of it
   bool registers_tails_;
   KvEventLog events_;
   PrefixCacheMetrics metrics_;
