@@ -110,6 +110,7 @@ KvCacheManager::KvCacheManager(const KvCacheManagerOptions& options,
     gives_back_ |=
         group_rules::NextSkip(group, max_sequence_tokens_).has_value();
   }
+  is_simple_ = groups_.size() == 1 && group_rules::KeepsAll(options.groups[0]);
 }
 
 KvCacheManager::KvCacheManager(KvCacheManager&&) noexcept = default;
@@ -217,6 +218,32 @@ absl::Status KvCacheManager::CheckAppend(SequenceId id, TokenCount count,
   return absl::OkStatus();
 }
 
+// Whether `count` more tokens can be written; where it takes no more than
+// blocks at the end of the only table, takes them. Most appends that are not
+// inline are of this kind.
+bool KvCacheManager::TryExtendWritable(SequenceId id, TokenCount count) {
+  Sequence& sequence = sequences_[Row(id)];
+  if (count.value() <= sequence.write_limit - sequence.num_tokens) return true;
+  if (!is_simple_) return false;
+  const BlockSize size = block_size();
+  const TokenCount covered = TokenCount(sequence.num_tokens) + count;
+  BlockTables& tables = groups_.front().tables;
+  const std::int32_t length = tables.length(row(id));
+  // With the table's end at the sequence's, no block is shared that would be
+  // written.
+  if (length == 0 ||
+      size.Slots(BlockCount(length)) != TokenCount(sequence.num_tokens)) {
+    return false;
+  }
+  const BlockCount added = size.CoveringBlocks(covered) - BlockCount(length);
+  if (added > pool_.num_free()) return false;
+  Take(tables.Extend(row(id), static_cast<std::int32_t>(added.value())));
+  sequence.write_limit = static_cast<std::int32_t>(
+      std::min(size.Slots(BlockCount(length) + added), max_sequence_tokens_)
+          .value());
+  return true;
+}
+
 // Nothing to find fault with: what `CheckAppend` would say at greater length.
 bool KvCacheManager::IsPlainAppend(SequenceId id, TokenCount count,
                                    const AppendOptions& options) const {
@@ -230,16 +257,15 @@ absl::StatusOr<bool> KvCacheManager::TryAppend(SequenceId id, TokenCount count,
   if (!IsPlainAppend(id, count, options)) {
     absl::Status status = CheckAppend(id, count, options);
     if (!status.ok()) return status;
-  } else if (Sequence& sequence = sequences_[Row(id)];
-             options.lookahead == TokenCount(0) &&
+  } else if (options.lookahead == TokenCount(0) &&
              options.must_fit == TokenCount(0) && !options.keep_watermark &&
-             count.value() <= sequence.write_limit - sequence.num_tokens) {
-    // All that there may be to do is to share what the tokens fill.
+             TryExtendWritable(id, count)) {
+    Sequence& sequence = sequences_[Row(id)];
     sequence.num_tokens += static_cast<std::int32_t>(count.value());
     if (!options.tokens.empty() && cache_ != nullptr) {
       RegisterContent(id, options.tokens);
-      RefreshAppendLimit(id);
     }
+    RefreshAppendLimit(id);
     return true;
   }
   const TokenCount old_tokens = num_tokens(id);
@@ -468,7 +494,11 @@ void KvCacheManager::CopyPartial(SequenceId id, const PrefixMatch& match) {
 void KvCacheManager::RegisterContent(SequenceId id,
                                      std::span<const TokenId> tokens) {
   SequenceContent& content = this->content(id);
-  if (num_tokens(id) < cache_->NextDue(content)) return;
+  if (num_tokens(id) < cache_->NextDue(content) ||
+      cache_->TryRegisterNext(content, tokens, num_tokens(id), block_table(id),
+                              pool_)) {
+    return;
+  }
   tables_of_.clear();
   for (int group = 0; group < num_groups(); ++group) {
     tables_of_.push_back(block_table(id, group));

@@ -132,7 +132,8 @@ PrefixCache::PrefixCache(const PrefixCacheOptions& options,
       index_(std::move(index_options)),
       matcher_(groups, index_.unit(), TokenCount(alignment.value())),
       policy_(std::move(policy)),
-      is_plain_(policy_ == nullptr && !options.deduplicate &&
+      is_plain_(policy_ == nullptr && !options.deduplicate && !options.events &&
+                !options.partial_block_reuse &&
                 std::none_of(groups.begin(), groups.end(),
                              [](const KvCacheGroupOptions& group) {
                                return group.kind ==

@@ -23,6 +23,8 @@ constexpr std::size_t kMaxRunBytes = std::size_t{64} << 10;
 constexpr std::int32_t kMaxMovedPositions = 32;
 constexpr std::int32_t kMaxMergedPositions = 64;
 constexpr std::int32_t kMinCapacity = 4;
+constexpr std::size_t kMinSlabBytes = std::size_t{64} << 10;
+constexpr std::size_t kMaxSlabBytes = std::size_t{2} << 20;
 constexpr std::size_t kMinEdges = 64;
 
 std::size_t BytesPerPosition(const PrefixIndexOptions& options) {
@@ -43,7 +45,10 @@ PrefixIndex::PrefixIndex(PrefixIndexOptions options)
       tokens_bytes_(UnitTokens() * sizeof(TokenId)),
       bytes_per_position_(BytesPerPosition(options_)),
       max_run_(MaxRun(bytes_per_position_)),
-      arena_(RunBytes(max_run_)),
+      arena_(RunBytes(max_run_),
+             std::clamp(std::bit_floor(RunBytes(static_cast<std::int32_t>(
+                            options_.num_blocks.value() / 8))),
+                        kMinSlabBytes, kMaxSlabBytes)),
       nodes_(1),
       edges_(kMinEdges),
       homes_(static_cast<std::size_t>(options_.num_blocks.value())) {}

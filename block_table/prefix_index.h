@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <span>
 #include <utility>
@@ -124,6 +125,31 @@ class PrefixIndex {
     homes_[Index(block)] = Home{id, Pack(position + 1, group)};
     ++num_keys_;
     ++node.num_entries;
+    return true;
+  }
+  /// The most frequent case of `Extend` and `Insert` in one: a sequence whose
+  /// cursor, pinned, is at the end of a leaf fills one more block. False, and
+  /// nothing is done, where it takes more than that. Of one group, without
+  /// hashes.
+  bool TryAppendBlock(Cursor& cursor, ExtraId extra, const TokenId* tokens,
+                      BlockId block) {
+    Node& node = this->node(cursor.node);
+    const std::int32_t length = node.end - node.start;
+    if (cursor.depth != node.end || node.first_child != kNoNode ||
+        length == node.capacity || node.extra != extra || cursor.depth == 0 ||
+        options_.num_groups != 1 || options_.hasher.has_value() ||
+        !HasNoPlace(block)) {
+      return false;
+    }
+    std::memcpy(
+        TokensOf(node) + static_cast<std::size_t>(length) * UnitTokens(),
+        tokens, tokens_bytes_);
+    Lane(node, 0)[length] = block;
+    ++node.end;
+    ++node.num_entries;
+    ++num_keys_;
+    ++cursor.depth;
+    homes_[Index(block)] = Home{cursor.node, Pack(cursor.depth, 0)};
     return true;
   }
   /// Puts `blocks`, one for each position of the segment, where they belong,

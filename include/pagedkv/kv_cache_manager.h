@@ -337,6 +337,7 @@ class KvCacheManager {
     return pool_.ref_count(block) > 1;
   }
   [[nodiscard]] SequenceContent& content(SequenceId id);
+  [[nodiscard]] bool TryExtendWritable(SequenceId id, TokenCount count);
   [[nodiscard]] bool IsPlainAppend(SequenceId id, TokenCount count,
                                    const AppendOptions& options) const;
   [[nodiscard]] absl::Status CheckAppend(SequenceId id, TokenCount count,
@@ -378,6 +379,7 @@ class KvCacheManager {
   std::int32_t num_holding_ = 0;  // sequences whose first table has entries
   std::int64_t num_pinned_blocks_ = 0;
   bool vllm_compatible_ = false;
+  bool is_simple_ = false;   // one group, which keeps all
   bool gives_back_ = false;  // a group has blocks that no later token looks at
 
   // Scratch of the call under way.
