@@ -9,6 +9,8 @@
 #include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <ostream>
 #include <span>
 #include <string>
 #include <string_view>
@@ -33,7 +35,8 @@ struct MultimodalItem {
 };
 
 /// From token `begin` on, content is shared only with sequences of the same
-/// salt. What lies in blocks before it is shared as ever.
+/// salt. What lies in blocks before it is shared as ever. An empty salt is
+/// none.
 struct CacheSalt {
   std::string salt;
   TokenCount begin{0};
@@ -65,10 +68,15 @@ using ItemAtOffset = std::pair<std::string, std::int64_t>;
 using ExtraKey = std::variant<std::string, ItemAtOffset, Sha256Digest>;
 /// What distinguishes one block beside its tokens and its parent: the adapter,
 /// the items that overlap it, the salts that begin in it, the digest of its
-/// embeddings; in this order.
+/// embeddings; in this order. As in vLLM, nothing tells an adapter from a salt
+/// of the same name: where clients choose salts, let them not look like one.
 using ExtraKeys = std::vector<ExtraKey>;
 
-/// The extra keys of the block of tokens [begin, begin + size).
+/// The extra keys of the block of tokens [begin, begin + size). O(items +
+/// salts), and one SHA-256 where there are embeddings; a block behind the last
+/// of them has, as in vLLM, the digest of no bytes.
+/// REQUIRES: begin >= 0; embedding_bytes_per_token >= 1 if there are
+/// embeddings.
 [[nodiscard]] ExtraKeys ExtraKeysOfBlock(const ContentKeys& keys,
                                          TokenCount begin, BlockSize size);
 
@@ -103,6 +111,9 @@ class BlockHash {
   [[nodiscard]] std::uint64_t ToInt() const;
   [[nodiscard]] std::string ToHex() const;
   friend auto operator<=>(const BlockHash&, const BlockHash&) = default;
+  friend std::ostream& operator<<(std::ostream& out, const BlockHash& hash) {
+    return out << hash.ToHex();
+  }
   template <typename H>
   friend H AbslHashValue(H state, const BlockHash& hash) {
     return H::combine(std::move(state), hash.bytes_, hash.size_);
@@ -113,29 +124,44 @@ class BlockHash {
   std::uint8_t size_ = 0;
 };
 
+namespace internal {
+class Sha256;
+}  // namespace internal
+
 /// Hashes blocks one after the other, each with the hash of the one before it.
-/// Thread-compatible; allocates no memory once warm.
+/// Thread-compatible. Allocates no memory once warm, but that OpenSSL 3 does,
+/// for the state of each SHA-256. One that was moved from may only be assigned
+/// to or destroyed.
 class BlockHasher {
  public:
   /// `seed` is what vLLM takes from PYTHONHASHSEED: processes that are to agree
   /// have the same. For kKeyed128 it is the secret.
   BlockHasher(BlockHashAlgorithm algorithm, std::string_view seed);
+  ~BlockHasher();
+  BlockHasher(BlockHasher&&) noexcept;
+  BlockHasher& operator=(BlockHasher&&) noexcept;
 
   [[nodiscard]] BlockHashAlgorithm algorithm() const { return algorithm_; }
   /// The parent of a first block: the hash of the seed.
   [[nodiscard]] const BlockHash& root() const { return root_; }
+  /// An empty `parent` stands for the root. O(bytes hashed).
   [[nodiscard]] BlockHash Hash(const BlockHash& parent,
                                std::span<const TokenId> tokens,
-                               const ExtraKeys& extra);
+                               const ExtraKeys& extra = {});
 
-  /// The bytes that `Hash` digests. Not of kKeyed128: there it is empty.
+  /// The bytes that `Hash` digests; valid until the next call. Those of
+  /// kKeyed128 are CBOR with the tokens as one byte string, in the byte order
+  /// of the machine.
   [[nodiscard]] std::span<const std::uint8_t> Serialize(
       const BlockHash& parent, std::span<const TokenId> tokens,
-      const ExtraKeys& extra);
+      const ExtraKeys& extra = {});
 
  private:
+  [[nodiscard]] BlockHash Digest(std::span<const std::uint8_t> bytes);
+
   BlockHashAlgorithm algorithm_;
-  std::uint64_t secret_ = 0;
+  std::uint64_t secret_ = 0;                  // of XXH3; 0 unless keyed
+  std::unique_ptr<internal::Sha256> sha256_;  // null if XXH3 does it
   BlockHash root_;
   std::vector<std::uint8_t> buffer_;
 };

@@ -7,7 +7,8 @@ root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.." && pwd -P)
 
 # Packages of Debian and Ubuntu. "a|b": one of them, the first that there is.
 build_packages=(g++ cmake ninja-build libabsl-dev libspdlog-dev libcli11-dev
-                nlohmann-json3-dev libsimdjson-dev libssl-dev)
+                nlohmann-json3-dev libsimdjson-dev libssl-dev
+                libxxhash-dev)
 test_packages=(libgtest-dev libgmock-dev libbenchmark-dev
                python3 python3-jsonschema)
 check_packages=('clang-format-19|clang-format-18|clang-format'

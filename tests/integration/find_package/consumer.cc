@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <iostream>
 
+#include "pagedkv/block_hash.h"
 #include "pagedkv/kv_cache_manager.h"
 #include "pagedkv/scheduler.h"
 
@@ -15,6 +16,8 @@ int main() {
   if (!sequence.ok()) return 1;
   const auto appended = cache->TryAppend(*sequence, pagedkv::TokenCount(17));
   if (!appended.ok() || !*appended) return 1;
+  pagedkv::BlockHasher hasher(pagedkv::BlockHashAlgorithm::kSha256Cbor, "0");
+  if (hasher.Hash({}, {}).empty()) return 1;
   std::cout << "blocks:";
   for (const pagedkv::BlockId block : cache->block_table(*sequence)) {
     std::cout << ' ' << block.value();
