@@ -56,7 +56,7 @@ TEST_P(EvictionPolicyMemoryTest, AllocatesNothingAfterItsConstruction) {
       policy->OnRemove(block);
     }
     const CachedBlockInfo info = {
-        .content = random() % (3 * kBlocks),
+        .content = random() % (std::uint64_t{3} * kBlocks),
         .position = static_cast<std::int32_t>(random() % 1000),
         .priority = static_cast<std::int32_t>(random() % 101),
         .expires_ns = i + 1000};

@@ -25,7 +25,11 @@
 namespace pagedkv {
 namespace {
 
-constexpr std::int32_t kBlocks = 24;  // with the null block
+constexpr std::size_t kBlocks = 24;  // with the null block
+
+BlockId ToBlock(std::size_t id) {
+  return BlockId(static_cast<std::int32_t>(id));
+}
 
 // What the caller knows, and what a rule may look at.
 struct Block {
@@ -43,11 +47,10 @@ struct Block {
 };
 
 // Applies each operation to `blocks`, and says who the victim is.
-class Reference {
- public:
+struct Reference {
   virtual ~Reference() = default;
 
-  void Insert(std::int32_t id, const CachedBlockInfo& info) {
+  void Insert(std::size_t id, const CachedBlockInfo& info) {
     blocks[id] = {.cached = true,
                   .uses = 1,
                   .cost = info.position + 1,
@@ -57,7 +60,7 @@ class Reference {
     Expire();
     Inserted(id);
   }
-  void Hit(std::int32_t id) {
+  void Hit(std::size_t id) {
     Block& block = blocks[id];
     ++block.uses;
     if (block.candidate) {
@@ -66,22 +69,22 @@ class Reference {
     }
     HasHit(id);
   }
-  void Use(std::int32_t id) {
+  void Use(std::size_t id) {
     Leaves(id);
     blocks[id].candidate = false;
     blocks[id].parked = false;
   }
-  void Idle(std::int32_t id) {
+  void Idle(std::size_t id) {
     blocks[id].candidate = true;
     blocks[id].used_at = ++operations;
     Joins(id);
   }
-  void Remove(std::int32_t id) {
+  void Remove(std::size_t id) {
     Removed(id);
     if (blocks[id].candidate) Leaves(id);
     blocks[id] = {};
   }
-  void Expect(std::int32_t id, bool expected) {
+  void Expect(std::size_t id, bool expected) {
     Block& block = blocks[id];
     if (!block.cached) return;
     block.expected =
@@ -92,7 +95,7 @@ class Reference {
       block.used_at = --before_all;
     }
   }
-  void Retain(std::int32_t id, std::int32_t priority, std::int64_t expires) {
+  void Retain(std::size_t id, std::int32_t priority, std::int64_t expires) {
     blocks[id].priority = priority;
     blocks[id].expires_ns = expires;
     blocks[id].retained_at = blocks[id].used_at = ++operations;
@@ -103,20 +106,19 @@ class Reference {
     Expire();
   }
   // 0 if there is no candidate.
-  virtual std::int32_t Victim() = 0;
+  virtual std::size_t Victim() = 0;
 
- protected:
-  virtual void Inserted(std::int32_t) {}
-  virtual void HasHit(std::int32_t) {}
-  virtual void Joins(std::int32_t) {}
-  virtual void Leaves(std::int32_t) {}
-  virtual void Removed(std::int32_t) {}
+  virtual void Inserted(std::size_t) {}
+  virtual void HasHit(std::size_t) {}
+  virtual void Joins(std::size_t) {}
+  virtual void Leaves(std::size_t) {}
+  virtual void Removed(std::size_t) {}
 
   // The candidate with the lowest key.
   template <typename Key>
-  std::int32_t Lowest(Key key) {
-    std::int32_t lowest = 0;
-    for (std::int32_t id = 1; id < kBlocks; ++id) {
+  std::size_t Lowest(Key key) {
+    std::size_t lowest = 0;
+    for (std::size_t id = 1; id < kBlocks; ++id) {
       if (!blocks[id].candidate) continue;
       if (lowest == 0 || key(blocks[id]) < key(blocks[lowest])) lowest = id;
     }
@@ -128,15 +130,14 @@ class Reference {
   std::int64_t before_all = 0;
   std::int64_t now_ns = 0;
 
- private:
   // In the order of expiry, those who expire are as just used.
   void Expire() {
     for (;;) {
-      std::int32_t first = 0;
-      const auto when = [&](std::int32_t id) {
+      std::size_t first = 0;
+      const auto when = [&](std::size_t id) {
         return std::pair(blocks[id].expires_ns, blocks[id].retained_at);
       };
-      for (std::int32_t id = 1; id < kBlocks; ++id) {
+      for (std::size_t id = 1; id < kBlocks; ++id) {
         const Block& block = blocks[id];
         const bool expires =
             block.cached && block.priority != 35 && block.expires_ns <= now_ns;
@@ -150,27 +151,27 @@ class Reference {
 };
 
 struct LruReference : Reference {
-  std::int32_t Victim() override {
+  std::size_t Victim() override {
     return Lowest([](const Block& b) { return b.used_at; });
   }
 };
 
 struct LfuReference : Reference {
-  std::int32_t Victim() override {
+  std::size_t Victim() override {
     return Lowest([](const Block& b) { return std::pair(b.uses, b.used_at); });
   }
 };
 
 struct PriorityReference : Reference {
-  std::int32_t Victim() override {
+  std::size_t Victim() override {
     return Lowest(
         [](const Block& b) { return std::pair(b.priority, b.used_at); });
   }
 };
 
 struct QueueLruReference : Reference {
-  std::int32_t Victim() override {
-    const std::int32_t victim = Lowest(
+  std::size_t Victim() override {
+    const std::size_t victim = Lowest(
         [](const Block& b) { return std::pair(b.expected > 0, b.used_at); });
     // The search comes across all expected blocks that are older.
     for (Block& block : blocks) {
@@ -185,16 +186,16 @@ struct QueueLruReference : Reference {
 };
 
 struct GdsfReference : Reference {
-  std::int32_t Victim() override {
+  std::size_t Victim() override {
     return Lowest([](const Block& b) { return std::pair(b.value, b.used_at); });
   }
-  void Joins(std::int32_t id) override {
+  void Joins(std::size_t id) override {
     blocks[id].value = clock + blocks[id].uses * blocks[id].cost;
   }
-  void HasHit(std::int32_t id) override {
+  void HasHit(std::size_t id) override {
     if (blocks[id].candidate) Joins(id);
   }
-  void Removed(std::int32_t id) override {
+  void Removed(std::size_t id) override {
     if (blocks[id].candidate) clock = blocks[Victim()].value;
   }
   std::int64_t clock = 0;
@@ -202,40 +203,40 @@ struct GdsfReference : Reference {
 
 // Lists have the candidates; a set the members of the protected segment.
 struct SlruReference : Reference {
-  std::int32_t Victim() override {
+  std::size_t Victim() override {
     if (!probation.empty()) return probation.front();
     return protected_list.empty() ? 0 : protected_list.front();
   }
-  void HasHit(std::int32_t id) override {
+  void HasHit(std::size_t id) override {
     if (blocks[id].candidate) Leaves(id);
     members.insert(id);
     if (blocks[id].candidate) protected_list.push_back(id);
     Demote();
   }
-  void Joins(std::int32_t id) override {
+  void Joins(std::size_t id) override {
     (members.count(id) > 0 ? protected_list : probation).push_back(id);
     Demote();
   }
-  void Leaves(std::int32_t id) override {
+  void Leaves(std::size_t id) override {
     probation.remove(id);
     protected_list.remove(id);
   }
-  void Removed(std::int32_t id) override { members.erase(id); }
+  void Removed(std::size_t id) override { members.erase(id); }
   void Demote() {
-    while (std::ssize(members) > (kBlocks - 1) * 4 / 5 &&
+    while (std::ssize(members) > std::int64_t{kBlocks - 1} * 4 / 5 &&
            !protected_list.empty()) {
       probation.push_back(protected_list.front());
       members.erase(protected_list.front());
       protected_list.pop_front();
     }
   }
-  std::list<std::int32_t> probation;
-  std::list<std::int32_t> protected_list;
-  std::set<std::int32_t> members;
+  std::list<std::size_t> probation;
+  std::list<std::size_t> protected_list;
+  std::set<std::size_t> members;
 };
 
 struct SieveReference : Reference {
-  std::int32_t Victim() override {
+  std::size_t Victim() override {
     if (list.empty()) return 0;
     if (hand == list.end()) hand = list.begin();
     while (visited.count(*hand) > 0) {
@@ -244,9 +245,9 @@ struct SieveReference : Reference {
     }
     return *hand;
   }
-  void HasHit(std::int32_t id) override { visited.insert(id); }
-  void Joins(std::int32_t id) override { list.push_back(id); }
-  void Leaves(std::int32_t id) override {
+  void HasHit(std::size_t id) override { visited.insert(id); }
+  void Joins(std::size_t id) override { list.push_back(id); }
+  void Leaves(std::size_t id) override {
     const auto it = std::find(list.begin(), list.end(), id);
     if (it == hand) {
       hand = list.erase(it);
@@ -254,10 +255,10 @@ struct SieveReference : Reference {
       list.erase(it);
     }
   }
-  void Removed(std::int32_t id) override { visited.erase(id); }
-  std::list<std::int32_t> list;
-  std::list<std::int32_t>::iterator hand = list.end();
-  std::set<std::int32_t> visited;
+  void Removed(std::size_t id) override { visited.erase(id); }
+  std::list<std::size_t> list;
+  std::list<std::size_t>::iterator hand = list.end();
+  std::set<std::size_t> visited;
 };
 
 std::unique_ptr<Reference> MakeReference(const std::string& name) {
@@ -277,16 +278,16 @@ class EvictionPolicyModelTest
   EvictionPolicyModelTest()
       : random_(std::get<1>(GetParam())),
         policy_(*CreateEvictionPolicy(std::get<0>(GetParam()),
-                                      BlockCount(kBlocks))),
+                                      BlockCount(std::int64_t{kBlocks}))),
         reference_(MakeReference(std::get<0>(GetParam()))) {}
 
   std::int64_t Below(std::int64_t n) {
     return static_cast<std::int64_t>(random_() % static_cast<std::uint64_t>(n));
   }
   // A block in the state, or 0.
-  std::int32_t AnyBlock(bool cached, bool candidate) {
-    std::vector<std::int32_t> fitting;
-    for (std::int32_t id = 1; id < kBlocks; ++id) {
+  std::size_t AnyBlock(bool cached, bool candidate) {
+    std::vector<std::size_t> fitting;
+    for (std::size_t id = 1; id < kBlocks; ++id) {
       if (cached_[id] == cached && candidate_[id] == candidate) {
         fitting.push_back(id);
       }
@@ -295,9 +296,9 @@ class EvictionPolicyModelTest
                ? 0
                : fitting[static_cast<std::size_t>(Below(std::ssize(fitting)))];
   }
-  std::int32_t AnyCached() {
-    const std::int32_t idle = AnyBlock(true, true);
-    const std::int32_t used = AnyBlock(true, false);
+  std::size_t AnyCached() {
+    const std::size_t idle = AnyBlock(true, true);
+    const std::size_t used = AnyBlock(true, false);
     if (idle == 0 || used == 0) return idle + used;
     return Below(2) == 0 ? idle : used;
   }
@@ -307,7 +308,7 @@ class EvictionPolicyModelTest
   }
 
   void Insert() {
-    const std::int32_t id = AnyBlock(false, false);
+    const std::size_t id = AnyBlock(false, false);
     if (id == 0) return;
     const CachedBlockInfo info = {
         .content = static_cast<std::uint64_t>(Below(60)),
@@ -315,47 +316,47 @@ class EvictionPolicyModelTest
         .priority = static_cast<std::int32_t>(Below(4) * 30 + 5),
         .expires_ns = AnyExpiry()};
     if (Below(2) == 0) policy_->OnMiss(info);
-    policy_->OnInsert(BlockId(id), info);
+    policy_->OnInsert(ToBlock(id), info);
     if (reference_) reference_->Insert(id, info);
     cached_[id] = true;
     if (Below(2) == 0) Idle(id);
   }
-  void Idle(std::int32_t id) {
+  void Idle(std::size_t id) {
     if (id == 0) return;
-    policy_->OnIdle(BlockId(id));
+    policy_->OnIdle(ToBlock(id));
     if (reference_) reference_->Idle(id);
     candidate_[id] = true;
   }
-  void Use(std::int32_t id) {
+  void Use(std::size_t id) {
     if (id == 0) return;
-    policy_->OnUse(BlockId(id));
+    policy_->OnUse(ToBlock(id));
     if (reference_) reference_->Use(id);
     candidate_[id] = false;
   }
-  void Hit(std::int32_t id) {
+  void Hit(std::size_t id) {
     if (id == 0) return;
-    policy_->OnHit(BlockId(id));
+    policy_->OnHit(ToBlock(id));
     if (reference_) reference_->Hit(id);
   }
-  void Remove(std::int32_t id) {
+  void Remove(std::size_t id) {
     if (id == 0) return;
-    policy_->OnRemove(BlockId(id));
+    policy_->OnRemove(ToBlock(id));
     if (reference_) reference_->Remove(id);
     cached_[id] = candidate_[id] = false;
   }
   void Expect() {
-    const auto id = static_cast<std::int32_t>(1 + Below(kBlocks - 1));
+    const auto id = static_cast<std::size_t>(1 + Below(kBlocks - 1));
     const bool expected = Below(2) == 0;
-    policy_->OnExpect(BlockId(id), expected);
+    policy_->OnExpect(ToBlock(id), expected);
     if (reference_) reference_->Expect(id, expected);
   }
   void Retain() {
     // Only there it is a use; elsewhere nothing happens.
-    const std::int32_t id = AnyCached();
+    const std::size_t id = AnyCached();
     if (id == 0 || policy_->name() != "priority") return;
     const auto priority = static_cast<std::int32_t>(Below(4) * 30 + 5);
     const std::int64_t expires = AnyExpiry();
-    policy_->OnRetain(BlockId(id), priority, expires);
+    policy_->OnRetain(ToBlock(id), priority, expires);
     reference_->Retain(id, priority, expires);
   }
   void SetTime() {
@@ -364,8 +365,9 @@ class EvictionPolicyModelTest
     // Expiry is a use for this policy only.
     if (policy_->name() == "priority") reference_->SetTime(now_ns_);
   }
-  std::int32_t Victim() {
-    const std::int32_t victim = policy_->Victim().value();
+  std::size_t Victim() {
+    const std::size_t victim =
+        static_cast<std::size_t>(policy_->Victim().value());
     const auto candidates =
         std::count(candidate_.begin(), candidate_.end(), true);
     EXPECT_EQ(policy_->num_candidates(), candidates);
@@ -449,13 +451,13 @@ class TenantPolicyModelTest
 
 // Evictions only: what a tenant loses, it loses to others.
 TEST_P(TenantPolicyModelTest, FloorsAndCeilingsHold) {
-  constexpr std::int32_t kTenants = 4;  // the last two without a quota
+  constexpr std::size_t kTenants = 4;  // the last two without a quota
   constexpr std::int64_t kFloor[kTenants] = {6, 3, 0, 0};
   constexpr std::int64_t kCeiling[kTenants] = {1000, 8, 1000, 1000};
   const auto [name, seed] = GetParam();
   std::mt19937_64 random(seed);
   const auto policy =
-      *CreateTenantPolicy(name, BlockCount(kBlocks),
+      *CreateTenantPolicy(name, BlockCount(std::int64_t{kBlocks}),
                           {{.tenant = 0, .floor = BlockCount(kFloor[0])},
                            {.tenant = 1,
                             .floor = BlockCount(kFloor[1]),
@@ -466,25 +468,26 @@ TEST_P(TenantPolicyModelTest, FloorsAndCeilingsHold) {
     bool candidate = false;
   };
   std::vector<State> blocks(kBlocks);
-  const auto count = [&](std::int32_t tenant, bool candidates) {
+  const auto count = [&](std::size_t tenant, bool candidates) {
     return std::count_if(blocks.begin(), blocks.end(), [&](const State& b) {
-      return b.tenant == tenant && (b.candidate || !candidates);
+      return b.tenant == static_cast<std::int32_t>(tenant) &&
+             (b.candidate || !candidates);
     });
   };
   for (int i = 0; i < 20000; ++i) {
     SCOPED_TRACE(testing::Message() << "operation " << i);
-    const auto id = static_cast<std::int32_t>(1 + random() % (kBlocks - 1));
-    State& block = blocks[static_cast<std::size_t>(id)];
+    const std::size_t id = 1 + random() % (kBlocks - 1);
+    State& block = blocks[id];
     if (block.tenant < 0) {
       block.tenant = static_cast<std::int32_t>(random() % kTenants);
-      policy->OnInsert(BlockId(id),
+      policy->OnInsert(ToBlock(id),
                        {.content = random() % 60, .tenant = block.tenant});
     } else if (!block.candidate) {
-      policy->OnIdle(BlockId(id));
+      policy->OnIdle(ToBlock(id));
       block.candidate = true;
     } else if (random() % 2 == 0) {
-      policy->OnHit(BlockId(id));
-      policy->OnUse(BlockId(id));
+      policy->OnHit(ToBlock(id));
+      policy->OnUse(ToBlock(id));
       block.candidate = false;
     }
     ASSERT_TRUE(policy->CheckInvariants().ok()) << policy->CheckInvariants();
@@ -497,11 +500,12 @@ TEST_P(TenantPolicyModelTest, FloorsAndCeilingsHold) {
     }
     State& given = blocks[static_cast<std::size_t>(victim.value())];
     ASSERT_TRUE(given.candidate);
-    const std::int64_t has = count(given.tenant, false);
-    const bool above_ceiling = has > kCeiling[given.tenant];
-    const bool above_floor = has > kFloor[given.tenant];
-    for (std::int32_t other = 0; other < kTenants; ++other) {
-      if (other == given.tenant || count(other, true) == 0) continue;
+    const auto giver = static_cast<std::size_t>(given.tenant);
+    const std::int64_t has = count(giver, false);
+    const bool above_ceiling = has > kCeiling[giver];
+    const bool above_floor = has > kFloor[giver];
+    for (std::size_t other = 0; other < kTenants; ++other) {
+      if (other == giver || count(other, true) == 0) continue;
       const std::int64_t others = count(other, false);
       if (others > kCeiling[other]) {
         ASSERT_TRUE(above_ceiling) << "not of tenant " << other;

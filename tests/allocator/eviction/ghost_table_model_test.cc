@@ -55,7 +55,7 @@ TEST_P(GhostTableModelTest, AgreesWithANaiveReference) {
         }
     }
     ASSERT_TRUE(table.CheckInvariants().ok()) << table.CheckInvariants();
-    for (std::size_t which : {0, 1}) {
+    for (std::size_t which = 0; which < 2; ++which) {
       ASSERT_EQ(table.size(which), std::ssize(lists[which]));
       for (std::uint64_t remembered : lists[which]) {
         const GhostId ghost = table.Find(remembered);

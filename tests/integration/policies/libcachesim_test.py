@@ -107,10 +107,10 @@ def fixed_segments(_):
 
 
 def other_sketch(stationary):
-    """It ages its counters after 32 times the capacity, ours after 10 times, as
-    the publication has it; counts main hits only and victims once more; and
-    fills the window beyond its size at first. So it follows a change of
-    popularity late: there ours has to be better."""
+    """It ages its counters after 32 times the capacity of its main segments,
+    ours after 10 times the capacity; counts hits in the main segments only, and
+    what leaves the window once more; and fills the window beyond its size at
+    first. So it follows a change of popularity late: there ours is better."""
     return (-0.02, 0.02) if stationary else (0, 1)
 
 
