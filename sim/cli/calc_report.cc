@@ -32,6 +32,10 @@ std::string_view KindName(KvLayerKind kind) {
       return "sliding_window";
     case KvLayerKind::kChunked:
       return "chunked";
+    case KvLayerKind::kCross:
+      return "cross";
+    case KvLayerKind::kStateSpace:
+      return "state_space";
     case KvLayerKind::kShared:
       return "shared";
     case KvLayerKind::kStateless:
@@ -66,7 +70,7 @@ std::vector<LayerGroup> GroupLayers(const std::vector<KvLayer>& layers) {
     const auto same = std::find_if(
         groups.begin(), groups.end(), [&](const LayerGroup& group) {
           return group.layer == layer ||
-                 (group.layer.kind == layer.kind && !layer.stores_kv());
+                 (group.layer.kind == layer.kind && !layer.takes_memory());
         });
     if (same == groups.end()) {
       groups.push_back({layer, 1});
