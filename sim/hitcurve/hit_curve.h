@@ -2,6 +2,7 @@
 #ifndef SIM_HITCURVE_HIT_CURVE_H_
 #define SIM_HITCURVE_HIT_CURVE_H_
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>

@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <list>
 #include <random>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
