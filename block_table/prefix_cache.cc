@@ -118,13 +118,14 @@ absl::StatusOr<std::unique_ptr<PrefixCache>> PrefixCache::Create(
       .secret = options.secret,
       .hasher = MakeHasher(options, policy != nullptr)};
   return std::unique_ptr<PrefixCache>(
-      new PrefixCache(options, groups, std::move(index_options),
+      new PrefixCache(options, groups, num_blocks, std::move(index_options),
                       BlockSize(static_cast<std::int32_t>(units->alignment)),
                       std::move(policy)));
 }
 
 PrefixCache::PrefixCache(const PrefixCacheOptions& options,
                          std::span<const KvCacheGroupOptions> groups,
+                         BlockCount num_blocks,
                          PrefixIndexOptions index_options, BlockSize alignment,
                          std::unique_ptr<EvictionPolicy> policy)
     : options_(options),
@@ -141,6 +142,9 @@ PrefixCache::PrefixCache(const PrefixCacheOptions& options,
                              })),
       registers_tails_(options.vllm_compatible && groups.size() > 1),
       lanes_(groups.size()) {
+  if (options_.deduplicate || options_.partial_block_reuse) {
+    stored_in_.resize(static_cast<std::size_t>(num_blocks.value()));
+  }
   for (const KvCacheGroupOptions& group : groups) {
     groups_.push_back(
         {group, group.block_size.value() / index_.unit().value()});
@@ -249,7 +253,7 @@ void PrefixCache::MatchPartial(const PrefixContent& content,
                       static_cast<std::size_t>(max_tokens.value()) - begin));
   const auto end = std::mismatch(ours.begin(), ours.end(), theirs.begin());
   const auto common = end.first - ours.begin();
-  if (source == kNullBlock || common == 0) return;
+  if (source == kNullBlock || common == 0 || !IsComputed(source)) return;
   match.partial_source = source;
   match.partial_tokens = TokenCount(common);
   match.num_tokens += match.partial_tokens;
@@ -413,7 +417,7 @@ void PrefixCache::Put(PrefixIndex::NodeId node, std::int32_t position,
   if (options_.deduplicate) {
     const BlockId indexed =
         index_.BlockAt(node, position, static_cast<int>(group));
-    if (indexed != kNullBlock) {
+    if (indexed != kNullBlock && IsComputed(indexed)) {
       equal_.push_back(
           {static_cast<int>(group), static_cast<std::int32_t>(index), indexed});
       return;
@@ -422,6 +426,9 @@ void PrefixCache::Put(PrefixIndex::NodeId node, std::int32_t position,
   index_.Insert(node, position, static_cast<int>(group), block);
   pool.SetCached(block, true);
   ++metrics_.blocks_stored;
+  if (!stored_in_.empty()) {
+    stored_in_[static_cast<std::size_t>(block.value())] = step_;
+  }
   if (policy_ != nullptr) {
     policy_->OnInsert(
         block,

@@ -131,6 +131,9 @@ class PrefixCache {
 
   /// Blocks that were taken for something else leave the index.
   void RemoveEvicted(std::span<const BlockId> blocks);
+  /// What is indexed up to here is computed before copies that are asked for
+  /// from here on are made.
+  void BeginStep() { ++step_; }
   /// `block` leaves the index; the pool's mark is the caller's business.
   void Remove(BlockId block, RemovalReason reason);
   /// Everything leaves the index.
@@ -167,8 +170,8 @@ class PrefixCache {
 
   PrefixCache(const PrefixCacheOptions& options,
               std::span<const KvCacheGroupOptions> groups,
-              PrefixIndexOptions index_options, BlockSize alignment,
-              std::unique_ptr<EvictionPolicy> policy);
+              BlockCount num_blocks, PrefixIndexOptions index_options,
+              BlockSize alignment, std::unique_ptr<EvictionPolicy> policy);
 
   void GatherLanes(std::int32_t units);
   void MatchSingle(std::int32_t max_units, PrefixMatch& match);
@@ -196,6 +199,9 @@ class PrefixCache {
                                        PrefixIndex::Place place,
                                        std::int64_t index) const;
   void NoteRemoved(RemovalReason reason);
+  [[nodiscard]] bool IsComputed(BlockId block) const {
+    return stored_in_[static_cast<std::size_t>(block.value())] != step_;
+  }
 
   PrefixCacheOptions options_;
   std::vector<GroupState> groups_;
@@ -208,6 +214,10 @@ class PrefixCache {
   KvEventLog events_;
   PrefixCacheMetrics metrics_;
   std::int64_t now_ns_ = 0;
+  // The step that each block was indexed in, where that matters: a block of the
+  // step under way has no KV yet that could be copied.
+  std::uint32_t step_ = 1;
+  std::vector<std::uint32_t> stored_in_;
   std::uint64_t version_ = 1;
 
   // Scratch of the call under way.
