@@ -116,6 +116,7 @@ absl::StatusOr<std::unique_ptr<PrefixCache>> PrefixCache::Create(
       .num_groups = static_cast<int>(groups.size()),
       .unit = BlockSize(units->unit),
       .secret = options.secret,
+      .edge_hash_mask = options.edge_hash_mask,
       .hasher = MakeHasher(options, policy != nullptr)};
   return std::unique_ptr<PrefixCache>(
       new PrefixCache(options, groups, std::move(index_options),

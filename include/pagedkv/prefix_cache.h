@@ -56,6 +56,9 @@ struct PrefixCacheOptions {
   std::vector<TenantQuota> tenant_quotas = {};
   /// `KvCacheManager::Pin` holds this many blocks at most.
   BlockCount max_pinned_blocks{0};
+  /// For tests: the bits of an edge's hash that count. With 0 all edges of the
+  /// index collide, which costs time and changes no answer.
+  std::uint32_t edge_hash_mask = ~0u;
 };
 
 /// Retention of the tokens [begin, end) of a sequence, for policies that heed
