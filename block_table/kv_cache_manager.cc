@@ -541,8 +541,10 @@ absl::Status KvCacheManager::Truncate(SequenceId id, TokenCount num_tokens) {
 }
 
 absl::Status KvCacheManager::Retract(SequenceId id, TokenCount num_tokens) {
-  if (!IsLive(id)) return NotLive(id);
-  if (cache_ != nullptr && num_tokens >= TokenCount(0)) {
+  if (absl::Status status = CheckCut(id, num_tokens); !status.ok()) {
+    return status;
+  }
+  if (cache_ != nullptr) {
     for (int group = 0; group < num_groups(); ++group) {
       const std::span<const BlockId> table = block_table(id, group);
       const auto first = static_cast<std::size_t>(
@@ -557,12 +559,43 @@ absl::Status KvCacheManager::Retract(SequenceId id, TokenCount num_tokens) {
   return Truncate(id, num_tokens);
 }
 
-absl::Status KvCacheManager::Rewind(SequenceId id, TokenCount num_tokens) {
+// A sequence is cut only to where the next token still has all that it looks
+// at, and a block to be written to.
+absl::Status KvCacheManager::CheckCut(SequenceId id,
+                                      TokenCount num_tokens) const {
   if (!IsLive(id)) return NotLive(id);
-  if (num_tokens < TokenCount(0) || num_tokens > this->num_tokens(id)) {
+  const TokenCount present = this->num_tokens(id);
+  if (num_tokens < TokenCount(0) || num_tokens > present) {
     return absl::OutOfRangeError(
         absl::StrFormat("a sequence of %d tokens cannot be cut to %d",
-                        this->num_tokens(id).value(), num_tokens.value()));
+                        present.value(), num_tokens.value()));
+  }
+  if (num_tokens == present) return absl::OkStatus();
+  for (int group = 0; group < num_groups(); ++group) {
+    const KvCacheGroupOptions& options = group_options(group);
+    if (group_rules::KeepsAll(options) || !group_rules::IsShareable(options)) {
+      continue;
+    }
+    const std::span<const BlockId> table = block_table(id, group);
+    const std::int64_t end =
+        options.block_size.CoveringBlocks(num_tokens).value();
+    for (std::int64_t i =
+             group_rules::SkippedBlocks(options, num_tokens).value();
+         i < end; ++i) {
+      if (table[static_cast<std::size_t>(i)] != kNullBlock) continue;
+      return absl::FailedPreconditionError(
+          absl::StrFormat("a sequence of %d tokens cannot be cut to %d: group "
+                          "%d has given back "
+                          "what lies there",
+                          present.value(), num_tokens.value(), group));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status KvCacheManager::Rewind(SequenceId id, TokenCount num_tokens) {
+  if (absl::Status status = CheckCut(id, num_tokens); !status.ok()) {
+    return status;
   }
   // The limit sends the next append through `Cover`: the block that it writes
   // may be shared.

@@ -146,7 +146,10 @@ class KvCacheManager {
 
   /// Forgets all tokens from `num_tokens` on and gives the blocks back that are
   /// no longer covered (rejected drafts, a beam that was cut). NotFound,
-  /// OutOfRange if the sequence is shorter.
+  /// OutOfRange if the sequence is shorter, FailedPrecondition where a group
+  /// has given back what the next token would look at: never for tokens of the
+  /// last append. With state-space layers, it is the client who brings the
+  /// state back.
   absl::Status Truncate(SequenceId id, TokenCount num_tokens);
   /// Forgets tokens like `Truncate`, and keeps the blocks for those to come.
   absl::Status Rewind(SequenceId id, TokenCount num_tokens);
@@ -338,6 +341,8 @@ class KvCacheManager {
   [[nodiscard]] SequenceContent& content(SequenceId id);
   [[nodiscard]] absl::Status CheckAppend(SequenceId id, TokenCount count,
                                          const AppendOptions& options) const;
+  [[nodiscard]] absl::Status CheckCut(SequenceId id,
+                                      TokenCount num_tokens) const;
   [[nodiscard]] BlockCount BlocksNeeded(SequenceId id, int group,
                                         const Demand& demand,
                                         bool is_admission) const;

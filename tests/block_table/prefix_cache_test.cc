@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The prefix cache as a client of KvCacheManager sees it: what is found, what
+// is not, and what was once handed out though it should not have been.
+
+#include <cstdint>
+#include <initializer_list>
+#include <limits>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+#include "pagedkv/kv_cache_manager.h"
+
+namespace pagedkv {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr auto kFailedPrecondition = absl::StatusCode::kFailedPrecondition;
+
+KvCacheGroupOptions Full(int size) { return {.block_size = BlockSize(size)}; }
+KvCacheGroupOptions Sliding(int size, int window) {
+  return {.block_size = BlockSize(size),
+          .kind = AttentionKind::kSlidingWindow,
+          .window = TokenCount(window)};
+}
+KvCacheGroupOptions State(int size) {
+  return {.block_size = BlockSize(size), .kind = AttentionKind::kStateSpace};
+}
+KvCacheGroupOptions Cross(int size) {
+  return {.block_size = BlockSize(size), .kind = AttentionKind::kCross};
+}
+
+KvCacheManagerOptions Options(std::vector<KvCacheGroupOptions> groups,
+                              PrefixCacheOptions cache = {},
+                              std::int64_t num_blocks = 33) {
+  return {
+      .pool = {.num_blocks = BlockCount(num_blocks), .prefix_caching = true},
+      .groups = std::move(groups),
+      .max_sequence_tokens = TokenCount(128),
+      .max_sequences = 16,
+      .prefix_cache = std::move(cache)};
+}
+
+// first, first + 1, ...
+std::vector<TokenId> Tokens(std::size_t count, TokenId first = 0) {
+  std::vector<TokenId> tokens(count);
+  std::iota(tokens.begin(), tokens.end(), first);
+  return tokens;
+}
+std::vector<TokenId> operator+(std::vector<TokenId> a,
+                               const std::vector<TokenId>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+bool Append(KvCacheManager& manager, SequenceId id, std::int64_t count,
+            const std::vector<TokenId>& tokens,
+            const PrefixMatch* match = nullptr) {
+  const absl::StatusOr<bool> granted = manager.TryAppend(
+      id, TokenCount(count), {.tokens = tokens, .match = match});
+  EXPECT_TRUE(granted.ok()) << granted.status();
+  return granted.ok() && *granted;
+}
+
+PrefixMatch Match(KvCacheManager& manager, const std::vector<TokenId>& tokens,
+                  const ContentKeys& keys = {}) {
+  PrefixMatch match;
+  manager.Match(tokens, keys, match);
+  return match;
+}
+std::int64_t Found(KvCacheManager& manager, const std::vector<TokenId>& tokens,
+                   const ContentKeys& keys = {}) {
+  return Match(manager, tokens, keys).num_tokens.value();
+}
+
+// A new sequence that begins with what is cached of `tokens` and goes on to
+// their end.
+SequenceId Begin(KvCacheManager& manager, const std::vector<TokenId>& tokens,
+                 const SequenceOptions& options = {}) {
+  const SequenceId id = *manager.AddSequence(options);
+  PrefixMatch match;
+  EXPECT_TRUE(manager.Match(id, tokens, match).ok());
+  EXPECT_TRUE(Append(manager, id, std::ssize(tokens) - match.num_tokens.value(),
+                     tokens, &match));
+  return id;
+}
+// The same in a step of its own, and away with it.
+void Compute(KvCacheManager& manager, const std::vector<TokenId>& tokens,
+             const SequenceOptions& options = {}) {
+  const SequenceId id = Begin(manager, tokens, options);
+  manager.ClearCopies();
+  ASSERT_TRUE(manager.Release(id).ok());
+}
+
+std::vector<int> Table(const KvCacheManager& manager, SequenceId id,
+                       int group = 0) {
+  std::vector<int> ids;
+  for (const BlockId block : manager.block_table(id, group)) {
+    ids.push_back(block.value());
+  }
+  return ids;
+}
+
+void ExpectSound(const KvCacheManager& manager) {
+  const absl::Status status = manager.CheckInvariants();
+  EXPECT_TRUE(status.ok()) << status;
+}
+
+// Defects that the model test found.
+
+// A sequence was cut to 10 tokens, where its window had moved on. The blocks
+// there were null, the next token was written to the null block, and read what
+// others had written there.
+TEST(PrefixCacheTest, ASequenceIsNotCutToWhereItsWindowIsGone) {
+  auto manager = *KvCacheManager::Create(Options({Full(4), Sliding(4, 5)}));
+  const std::vector<TokenId> tokens = Tokens(26);
+  const SequenceId id = Begin(manager, Tokens(24));
+  ASSERT_TRUE(Append(manager, id, 2, tokens));
+  ASSERT_EQ(Table(manager, id, 1)[4], 0);
+  for (const std::int64_t cut : {23, 18, 17}) {
+    EXPECT_EQ(manager.Truncate(id, TokenCount(cut)).code(),
+              kFailedPrecondition);
+    EXPECT_EQ(manager.Rewind(id, TokenCount(cut)).code(), kFailedPrecondition);
+    EXPECT_EQ(manager.Retract(id, TokenCount(cut)).code(), kFailedPrecondition);
+    EXPECT_EQ(manager.num_tokens(id), TokenCount(26));
+  }
+  EXPECT_TRUE(manager.Truncate(id, TokenCount(24)).ok());
+  EXPECT_TRUE(manager.Truncate(id, TokenCount(0)).ok());
+  ExpectSound(manager);
+}
+
+// The range was looked at last, when blocks had left the index already.
+TEST(PrefixCacheTest, ARetractThatIsRefusedChangesNothing) {
+  auto manager = *KvCacheManager::Create(Options({Full(4)}));
+  const SequenceId id = Begin(manager, Tokens(12));
+  ASSERT_TRUE(manager.Rewind(id, TokenCount(4)).ok());
+  ASSERT_EQ(Found(manager, Tokens(13)), 12);
+  EXPECT_EQ(manager.Retract(id, TokenCount(5)).code(),
+            absl::StatusCode::kOutOfRange);
+  EXPECT_EQ(Found(manager, Tokens(13)), 12);
+}
+
+}  // namespace
+}  // namespace pagedkv
