@@ -233,11 +233,13 @@ absl::StatusOr<bool> KvCacheManager::TryAppend(SequenceId id, TokenCount count,
   const BlockCount withheld =
       options.keep_watermark ? pool_.watermark_blocks() : BlockCount(0);
   demand.covered = std::min(options.must_fit, max_sequence_tokens_);
+  demand.tokens = demand.covered;
   if (BlocksNeeded(id, demand, /*is_admission=*/true) + withheld >
       pool_.num_free()) {
     return false;
   }
   ReleaseSkipped(id, demand.computed);
+  demand.tokens = new_tokens;
   demand.covered = new_tokens + std::min(options.lookahead,
                                          max_sequence_tokens_ - new_tokens);
   if (BlocksNeeded(id, demand, /*is_admission=*/false) + withheld >
@@ -268,8 +270,9 @@ absl::StatusOr<bool> KvCacheManager::TryAppend(SequenceId id, TokenCount count,
 BlockCount KvCacheManager::BlocksToCover(SequenceId id,
                                          TokenCount covered) const {
   if (covered <= num_tokens(id)) return BlockCount(0);
-  return BlocksNeeded(id, {.computed = num_tokens(id), .covered = covered},
-                      /*is_admission=*/false);
+  return BlocksNeeded(
+      id, {.computed = num_tokens(id), .tokens = covered, .covered = covered},
+      /*is_admission=*/false);
 }
 
 BlockCount KvCacheManager::BlocksNeeded(SequenceId id, const Demand& demand,
@@ -295,7 +298,7 @@ BlockCount KvCacheManager::BlocksNeeded(SequenceId id, int group,
     const TokenCount encoder(sequences_[Row(id)].num_encoder_tokens);
     return length > 0 ? BlockCount(0) : size.CoveringBlocks(encoder);
   }
-  BlockCount end = size.CoveringBlocks(demand.covered);
+  BlockCount end = size.CoveringBlocks(demand.slots(options));
   std::int64_t needed = 0;
   std::int64_t present = length;
   if (demand.match != nullptr) {
@@ -338,10 +341,15 @@ void KvCacheManager::ReleaseSkipped(SequenceId id, TokenCount computed) {
         group_rules::SkippedBlocks(group.options, computed).value(),
         static_cast<std::int64_t>(table.size())));
     given_back_.clear();
-    // A null block ends it: what lies before was given back before.
+    // A null block ends it: what lies before was given back before. But between
+    // two states lie the blocks that the step from one to the other skipped.
+    const bool has_gaps = group.options.kind == AttentionKind::kStateSpace;
     for (std::int32_t i = end - 1; i >= sinks; --i) {
       const BlockId block = table[static_cast<std::size_t>(i)];
-      if (block == kNullBlock) break;
+      if (block == kNullBlock) {
+        if (has_gaps && given_back_.empty()) continue;
+        break;
+      }
       given_back_.push_back(block);
       group.tables.Set(row(id), i, kNullBlock);
     }
@@ -391,8 +399,8 @@ void KvCacheManager::Cover(SequenceId id, int group, const Demand& demand) {
         row, static_cast<std::int32_t>(size.CoveringBlocks(encoder).value())));
     return;
   }
-  const auto end =
-      static_cast<std::int32_t>(size.CoveringBlocks(demand.covered).value());
+  const auto end = static_cast<std::int32_t>(
+      size.CoveringBlocks(demand.slots(options)).value());
   const auto first =
       static_cast<std::int32_t>(size.FullBlocks(demand.computed).value());
   for (std::int32_t i = first; i < std::min(end, length); ++i) {
@@ -469,7 +477,8 @@ void KvCacheManager::RefreshAppendLimit(SequenceId id, const Demand& demand) {
   for (const Group& group : groups_) {
     if (group.options.kind == AttentionKind::kCross) continue;
     const BlockSize size = group.options.block_size;
-    limit = std::min(limit, size.Slots(size.CoveringBlocks(demand.covered)));
+    limit = std::min(
+        limit, size.Slots(size.CoveringBlocks(demand.slots(group.options))));
     const std::optional<TokenCount> skip =
         group_rules::NextSkip(group.options, demand.computed);
     if (skip.has_value()) limit = std::min(limit, std::max(tokens, *skip));

@@ -321,8 +321,15 @@ class KvCacheManager {
   // What an append takes.
   struct Demand {
     TokenCount computed{0};  // before it, the match included
+    TokenCount tokens{0};    // after it
     TokenCount covered{0};   // slots wanted, from position 0
     const PrefixMatch* match = nullptr;
+
+    // The same for one group. A state is that of the last token: none is kept
+    // for what may come after.
+    [[nodiscard]] TokenCount slots(const KvCacheGroupOptions& group) const {
+      return group.kind == AttentionKind::kStateSpace ? tokens : covered;
+    }
   };
 
   KvCacheManager(const KvCacheManagerOptions& options, BlockPool pool,

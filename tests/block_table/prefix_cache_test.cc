@@ -147,5 +147,33 @@ TEST(PrefixCacheTest, ARetractThatIsRefusedChangesNothing) {
   EXPECT_EQ(Found(manager, Tokens(13)), 12);
 }
 
+// Between the states of two chunks lie null blocks, and the search for what can
+// be given back ended at the first of them: each chunk left a block behind.
+TEST(PrefixCacheTest, AStateIsGivenBackAcrossTheGapBeforeTheNext) {
+  auto manager = *KvCacheManager::Create(Options({State(4)}));
+  const std::vector<TokenId> tokens = Tokens(100);
+  const SequenceId id = *manager.AddSequence();
+  for (int chunk = 0; chunk < 8; ++chunk) {
+    ASSERT_TRUE(Append(manager, id, 12, tokens));
+    EXPECT_LE(manager.pool().num_used(), manager.BlocksFor(TokenCount(96)));
+  }
+  EXPECT_EQ(manager.pool().num_used(), BlockCount(2));
+  ExpectSound(manager);
+}
+
+// The block of the lookahead was taken for that of the state, and there was
+// none for the tokens appended.
+TEST(PrefixCacheTest, AStateHasItsBlockWhateverIsLookedAhead) {
+  auto manager = *KvCacheManager::Create(Options({State(4)}));
+  const SequenceId id = *manager.AddSequence();
+  ASSERT_TRUE(
+      *manager.TryAppend(id, TokenCount(6), {.lookahead = TokenCount(10)}));
+  EXPECT_THAT(Table(manager, id), ElementsAre(0, 1));
+  EXPECT_EQ(manager.Slot(id, 5), 4 + 1);
+  const SequenceId fork = *manager.Fork(id);
+  EXPECT_THAT(Table(manager, fork), ElementsAre(0, 1));
+  ExpectSound(manager);
+}
+
 }  // namespace
 }  // namespace pagedkv
