@@ -288,6 +288,7 @@ std::span<const PrefixCache::Equal> PrefixCache::Register(
     BlockPool& pool) {
   equal_.clear();
   if (!content.is_attached) return equal_;
+  const TokenCount held = num_tokens;
   num_tokens = std::min(num_tokens, TokenCount(Size(tokens)));
   const auto end = static_cast<std::int32_t>(std::max<std::int64_t>(
       alignment_.Slots(alignment_.FullBlocks(num_tokens)).value(),
@@ -307,10 +308,10 @@ std::span<const PrefixCache::Equal> PrefixCache::Register(
   for (std::size_t group = 0; group < groups_.size(); ++group) {
     if (!group_rules::IsShareable(groups_[group].options)) continue;
     for (const PrefixIndex::Segment& segment : path_) {
-      Index(segment, group, tables[group], content, pool);
+      Index(segment, group, tables[group], held, content, pool);
     }
     if (options_.events && end > begin) {
-      NoteStored(content, tokens, group, begin, end, tables[group]);
+      NoteStored(content, tokens, group, begin, end, tables[group], held);
     }
     if (registers_tails_ && groups_[group].units_per_block > 1 &&
         group_rules::KeepsAll(groups_[group].options)) {
@@ -358,13 +359,28 @@ void PrefixCache::RegisterTail(const SequenceContent& content,
   events_.Append(std::move(event));
 }
 
+// Whether the block that ends at `depth` holds what a hit can use, in a
+// sequence of `held` tokens. A state is that of the last token computed in the
+// block: of its end only if the sequence has stopped there.
+bool PrefixCache::IsHittable(std::size_t group, std::int32_t depth,
+                             TokenCount held) const {
+  const KvCacheGroupOptions& options = groups_[group].options;
+  if (options.kind == AttentionKind::kStateSpace) {
+    return index_.unit().Slots(BlockCount(depth)) == held;
+  }
+  return group_rules::IsWorthIndexing(
+      options, depth / groups_[group].units_per_block - 1,
+      TokenCount(alignment_.value()));
+}
+
 // Indexes what of `group`'s table ends in the segment.
 void PrefixCache::Index(PrefixIndex::Segment segment, std::size_t group,
-                        std::span<const BlockId> table,
+                        std::span<const BlockId> table, TokenCount held,
                         const SequenceContent& content, BlockPool& pool) {
   const std::int32_t units = groups_[group].units_per_block;
-  const bool is_masked =
-      groups_[group].options.kind == AttentionKind::kSlidingWindow;
+  const AttentionKind kind = groups_[group].options.kind;
+  const bool is_masked = kind == AttentionKind::kSlidingWindow ||
+                         kind == AttentionKind::kStateSpace;
   // The first position of the segment at which a block of the group ends.
   std::int32_t position = (segment.begin / units + 1) * units - 1;
   for (std::int64_t index = position / units; position < segment.end;
@@ -372,11 +388,7 @@ void PrefixCache::Index(PrefixIndex::Segment segment, std::size_t group,
     if (index >= Size(table)) break;
     const BlockId block = table[static_cast<std::size_t>(index)];
     if (block == kNullBlock) continue;
-    if (is_masked &&
-        !group_rules::IsWorthIndexing(groups_[group].options, index,
-                                      TokenCount(alignment_.value()))) {
-      continue;
-    }
+    if (is_masked && !IsHittable(group, position + 1, held)) continue;
     Put(segment.node, position, group, index, block, content, pool);
   }
 }
@@ -492,7 +504,7 @@ BlocksStored PrefixCache::StoredEvent(const SequenceContent& content,
 void PrefixCache::NoteStored(const SequenceContent& content,
                              std::span<const TokenId> tokens, std::size_t group,
                              std::int32_t begin, std::int32_t end,
-                             std::span<const BlockId> table) {
+                             std::span<const BlockId> table, TokenCount held) {
   const BlockSize size = groups_[group].options.block_size;
   BlocksStored event = StoredEvent(content, group);
   if (begin > 0) {
@@ -506,8 +518,7 @@ void PrefixCache::NoteStored(const SequenceContent& content,
          depth <= segment.end; depth += units) {
       const std::int64_t index = depth / units - 1;
       if (table[static_cast<std::size_t>(index)] == kNullBlock ||
-          !group_rules::IsWorthIndexing(groups_[group].options, index,
-                                        TokenCount(alignment_.value()))) {
+          !IsHittable(group, depth, held)) {
         continue;
       }
       event.hashes.push_back(index_.HashAt({segment.node, depth}));

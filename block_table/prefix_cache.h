@@ -144,9 +144,11 @@ class PrefixCache {
   void MatchSingle(std::int32_t max_units, PrefixMatch& match);
   void MatchPartial(const PrefixContent& content, TokenCount max_tokens,
                     PrefixMatch& match) const;
+  [[nodiscard]] bool IsHittable(std::size_t group, std::int32_t depth,
+                                TokenCount held) const;
   void Index(PrefixIndex::Segment segment, std::size_t group,
-             std::span<const BlockId> table, const SequenceContent& content,
-             BlockPool& pool);
+             std::span<const BlockId> table, TokenCount held,
+             const SequenceContent& content, BlockPool& pool);
   void Put(PrefixIndex::NodeId node, std::int32_t position, std::size_t group,
            std::int64_t index, BlockId block, const SequenceContent& content,
            BlockPool& pool);
@@ -159,7 +161,7 @@ class PrefixCache {
   void NoteStored(const SequenceContent& content,
                   std::span<const TokenId> tokens, std::size_t group,
                   std::int32_t begin, std::int32_t end,
-                  std::span<const BlockId> table);
+                  std::span<const BlockId> table, TokenCount held);
   [[nodiscard]] BlocksStored StoredEvent(const SequenceContent& content,
                                          std::size_t group) const;
   [[nodiscard]] CachedBlockInfo InfoOf(const SequenceContent& content,

@@ -175,5 +175,21 @@ TEST(PrefixCacheTest, AStateHasItsBlockWhateverIsLookedAhead) {
   ExpectSound(manager);
 }
 
+// A chunk began in the middle of a block and ended beyond it. The block kept
+// the state from before the chunk, and was indexed as that of its end.
+TEST(PrefixCacheTest, AStateIsSharedOnlyIfTheSequenceStoppedThere) {
+  auto manager = *KvCacheManager::Create(Options({State(4)}));
+  const std::vector<TokenId> tokens = Tokens(16);
+  const SequenceId id = *manager.AddSequence();
+  ASSERT_TRUE(Append(manager, id, 6, tokens));  // the state after 6 tokens
+  ASSERT_TRUE(Append(manager, id, 4, tokens));  // goes into the next block
+  EXPECT_EQ(Found(manager, tokens), 0);
+  manager.ClearCopies();
+  ASSERT_TRUE(Append(manager, id, 2, tokens));
+  manager.ClearCopies();
+  EXPECT_EQ(Found(manager, tokens), 12);
+  ExpectSound(manager);
+}
+
 }  // namespace
 }  // namespace pagedkv
