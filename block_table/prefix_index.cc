@@ -454,7 +454,7 @@ std::int32_t PrefixIndex::MoveHomes(NodeId id, std::int32_t begin,
       if (head == kNullBlock) continue;
       ++moved;
       const Place old{owner, position + 1, group};
-      VisitRing(head, [&](BlockId block) {
+      VisitRing(head, old, [&](BlockId block) {
         if (home(block) == old) {
           homes_[Index(block)].node = id;
           return;
@@ -561,10 +561,14 @@ BlockId PrefixIndex::DeepestFollower(BlockId block) const {
 
 // Blocks.
 
+// Visits what is at `place`, whose first block is `head`.
 template <typename Visit>
-void PrefixIndex::VisitRing(BlockId head, Visit visit) const {
+void PrefixIndex::VisitRing(BlockId head, const Place& place,
+                            Visit visit) const {
+  // A block has equals at its home only; at a further place it is alone.
+  const bool is_alone = duplicates_.empty() || home(head) != place;
   visit(head);
-  if (duplicates_.empty()) return;
+  if (is_alone) return;
   const auto first = duplicates_.find(head);
   if (first == duplicates_.end()) return;
   for (BlockId block = first->second.next; block != head;
@@ -740,7 +744,7 @@ absl::Status PrefixIndex::CheckNode(NodeId id, std::int64_t& keys,
       last_entry = std::max(last_entry, i);
       const Place place{id, i + 1, group};
       absl::Status status = absl::OkStatus();
-      VisitRing(head, [&](BlockId block) {
+      VisitRing(head, place, [&](BlockId block) {
         ++places;
         const auto further = further_places_.find(block);
         if (home(block) == place ||

@@ -191,5 +191,30 @@ TEST(PrefixCacheTest, AStateIsSharedOnlyIfTheSequenceStoppedThere) {
   ExpectSound(manager);
 }
 
+// As upstream, the block in which a prompt ends has a second key. Where it also
+// had equals under its first, a split of the run looked for them at the second
+// place, found none, and wrote past the end of a table.
+TEST(PrefixCacheTest, ABlockWithTwoKeysAndAnEqualSurvivesASplit) {
+  auto manager = *KvCacheManager::Create(
+      Options({Full(4), Sliding(2, 5)}, {.vllm_compatible = true}, 65));
+  const std::vector<TokenId> tokens = Tokens(12);
+  // Equal blocks: neither sequence looks for what the other has.
+  std::vector<SequenceId> ids;
+  for (int i = 0; i < 2; ++i) {
+    ids.push_back(*manager.AddSequence({.num_prompt_tokens = TokenCount(6)}));
+    ASSERT_TRUE(Append(manager, ids.back(), 12, tokens));
+  }
+  ExpectSound(manager);
+  // Others part from them before and after the second key.
+  for (const std::size_t common : {2u, 4u, 6u, 8u}) {
+    Compute(manager, Tokens(common) + Tokens(12, 100));
+    ExpectSound(manager);
+  }
+  for (const SequenceId id : ids) ASSERT_TRUE(manager.Release(id).ok());
+  EXPECT_TRUE(manager.ResetPrefixCache());
+  EXPECT_EQ(manager.num_cached_keys(), 0);
+  ExpectSound(manager);
+}
+
 }  // namespace
 }  // namespace pagedkv
