@@ -341,12 +341,22 @@ void PrefixCache::RegisterTail(const SequenceContent& content,
   }
   const BlockId block = table[static_cast<std::size_t>(index)];
   const PrefixIndex::Segment tail = index_.Before({content.cursor.node, depth});
+  const bool is_new = block != kNullBlock && !index_.Contains(block);
   if (block == kNullBlock ||
       !index_.Insert(tail.node, tail.begin, static_cast<int>(group), block,
                      /*only_if_vacant=*/true)) {
     return;
   }
-  pool.SetCached(block, true);
+  if (is_new) {
+    pool.SetCached(block, true);
+    ++metrics_.blocks_stored;
+    if (policy_ != nullptr) {
+      policy_->OnInsert(
+          block,
+          InfoOf(content, {tail.node, depth, static_cast<std::int32_t>(group)},
+                 index));
+    }
+  }
   if (!options_.events) return;
   BlocksStored event = StoredEvent(content, group);
   event.block_size = unit.value();

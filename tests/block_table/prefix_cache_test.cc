@@ -216,5 +216,22 @@ TEST(PrefixCacheTest, ABlockWithTwoKeysAndAnEqualSurvivesASplit) {
   ExpectSound(manager);
 }
 
+// The policy was not told of a block that is indexed only for the tail of a
+// prompt, and aborted when the block was released.
+TEST(PrefixCacheTest, APolicyKnowsTheTailOfAPrompt) {
+  auto manager = *KvCacheManager::Create(
+      Options({Full(8), Sliding(2, 5)},
+              {.vllm_compatible = true, .eviction_policy = "lfu"}));
+  const SequenceId id =
+      *manager.AddSequence({.num_prompt_tokens = TokenCount(12)});
+  ASSERT_TRUE(Append(manager, id, 8, Tokens(20)));
+  ASSERT_TRUE(Append(manager, id, 4, Tokens(20)));
+  ExpectSound(manager);
+  ASSERT_TRUE(manager.Release(id).ok());
+  ExpectSound(manager);
+  Compute(manager, Tokens(30, 100));  // takes it for something else
+  ExpectSound(manager);
+}
+
 }  // namespace
 }  // namespace pagedkv
