@@ -546,17 +546,27 @@ std::optional<PrefixIndex::Segment> PrefixIndex::After(Cursor cursor) const {
 }
 
 BlockId PrefixIndex::DeepestFollower(BlockId block) const {
-  Place place = home(block);
-  while (node(place.node).first_child != kNoNode) {
-    place.node = node(place.node).first_child;
+  const Place place = home(block);
+  NodeId id = place.node;
+  const auto descend = [&] {
+    while (node(id).first_child != kNoNode) id = node(id).first_child;
+  };
+  // Children before their parents: the first that is found has no followers.
+  for (descend();;) {
+    const Node& node = this->node(id);
+    const BlockId* const lane = Lane(node, place.group);
+    for (std::int32_t i = node.end - 1; i >= std::max(node.start, place.depth);
+         --i) {
+      if (lane[i - node.start] != kNullBlock) return lane[i - node.start];
+    }
+    if (id == place.node) return block;
+    if (node.next_sibling != kNoNode) {
+      id = node.next_sibling;
+      descend();
+    } else {
+      id = node.parent;
+    }
   }
-  const Node& leaf = node(place.node);
-  for (std::int32_t i = leaf.end - 1; i >= std::max(leaf.start, place.depth);
-       --i) {
-    const BlockId found = Lane(leaf, place.group)[i - leaf.start];
-    if (found != kNullBlock) return found;
-  }
-  return block;
 }
 
 // Blocks.

@@ -233,5 +233,24 @@ TEST(PrefixCacheTest, APolicyKnowsTheTailOfAPrompt) {
   ExpectSound(manager);
 }
 
+// Who continues a block was looked for at the leaf that was added last. Where
+// that held nothing, as that of a sequence that lost its blocks, the block went
+// before those that continue it, and nobody could find these from then on.
+TEST(PrefixCacheTest, WhatContinuesABlockIsEvictedBeforeIt) {
+  auto manager = *KvCacheManager::Create(
+      Options({Full(2)}, {.eviction_policy = "sieve"}, 8));
+  Compute(manager, Tokens(8));  // blocks 1 to 4, to be evicted in this order
+  const SequenceId other = *manager.AddSequence();
+  ASSERT_TRUE(Append(manager, other, 6, Tokens(4) + Tokens(2, 90)));
+  ASSERT_TRUE(
+      manager.Evict(std::vector<BlockId>{BlockId(5), BlockId(6), BlockId(7)})
+          .ok());
+  ASSERT_TRUE(manager.Truncate(other, TokenCount(0)).ok());
+  ASSERT_EQ(Found(manager, Tokens(9)), 8);
+  Compute(manager, Tokens(8, 200));  // needs one block of the four
+  EXPECT_EQ(Found(manager, Tokens(9)), 6);
+  ExpectSound(manager);
+}
+
 }  // namespace
 }  // namespace pagedkv
