@@ -30,6 +30,11 @@ KvCacheGroupOptions Sliding(int size, int window) {
           .kind = AttentionKind::kSlidingWindow,
           .window = TokenCount(window)};
 }
+KvCacheGroupOptions Chunked(int size, int window) {
+  return {.block_size = BlockSize(size),
+          .kind = AttentionKind::kChunkedLocal,
+          .window = TokenCount(window)};
+}
 KvCacheGroupOptions State(int size) {
   return {.block_size = BlockSize(size), .kind = AttentionKind::kStateSpace};
 }
@@ -250,6 +255,31 @@ TEST(PrefixCacheTest, WhatContinuesABlockIsEvictedBeforeIt) {
   Compute(manager, Tokens(8, 200));  // needs one block of the four
   EXPECT_EQ(Found(manager, Tokens(9)), 6);
   ExpectSound(manager);
+}
+
+// A hit that was cut to whole blocks of another group ended before the chunk
+// that it had been looked for in. Its blocks were null then, though the next
+// token looked at them.
+TEST(PrefixCacheTest, AHitIsCutToTheChunkThatItEndsIn) {
+  auto manager =
+      *KvCacheManager::Create(Options({Full(6), Chunked(2, 8)}, {}, 65));
+  const SequenceId id = Begin(manager, Tokens(12));
+  // Of the last two blocks before token 12, the chunk from 8 on, one is gone.
+  ASSERT_TRUE(manager.Evict({{BlockId(Table(manager, id, 1)[5])}}).ok());
+  const PrefixMatch match = Match(manager, Tokens(18));
+  EXPECT_EQ(match.num_tokens, TokenCount(6));
+  EXPECT_EQ(match.blocks[1].size(), 3u);
+  for (const BlockId block : match.blocks[1]) EXPECT_NE(block, kNullBlock);
+}
+
+// The same where chunks do not begin with a block.
+TEST(PrefixCacheTest, AHitInsideAChunkHasTheBlockThatTheChunkBeginsIn) {
+  auto manager = *KvCacheManager::Create(Options({Chunked(4, 6)}));
+  // Token 4 is in the first chunk, and looks at all before it: nothing is
+  // cached of them.
+  EXPECT_EQ(Found(manager, Tokens(8)), 0);
+  // Token 8 is in the chunk from 6 on, whose block was never computed either.
+  EXPECT_EQ(Found(manager, Tokens(12)), 0);
 }
 
 }  // namespace
