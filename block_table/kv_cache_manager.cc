@@ -261,7 +261,9 @@ absl::StatusOr<bool> KvCacheManager::TryAppend(SequenceId id, TokenCount count,
     if (options.match != nullptr) {
       cache_->CountRequest(*options.match, new_tokens);
     }
-    if (!options.tokens.empty()) RegisterContent(id, options.tokens);
+    if (!options.tokens.empty()) {
+      RegisterContent(id, options.tokens, demand.computed);
+    }
   }
   RefreshAppendLimit(id, demand);
   return true;
@@ -450,15 +452,16 @@ void KvCacheManager::CopyPartial(SequenceId id, const PrefixMatch& match) {
 }
 
 void KvCacheManager::RegisterContent(SequenceId id,
-                                     std::span<const TokenId> tokens) {
+                                     std::span<const TokenId> tokens,
+                                     TokenCount computed) {
   SequenceContent& content = this->content(id);
   if (num_tokens(id) < cache_->NextDue(content)) return;
   tables_of_.clear();
   for (int group = 0; group < num_groups(); ++group) {
     tables_of_.push_back(block_table(id, group));
   }
-  for (const PrefixCache::Equal& equal :
-       cache_->Register(content, tokens, num_tokens(id), tables_of_, pool_)) {
+  for (const PrefixCache::Equal& equal : cache_->Register(
+           content, tokens, computed, num_tokens(id), tables_of_, pool_)) {
     BlockTables& tables = groups_[static_cast<std::size_t>(equal.group)].tables;
     const BlockId own =
         tables.row(row(id))[static_cast<std::size_t>(equal.index)];
@@ -857,6 +860,11 @@ BlockCount KvCacheManager::BlocksFor(TokenCount num_tokens,
 
 void KvCacheManager::ClearDirty() {
   for (Group& group : groups_) group.tables.ClearDirty();
+}
+
+void KvCacheManager::ClearCopies() {
+  copies_.clear();
+  if (cache_ != nullptr) cache_->EndStep();
 }
 
 absl::Status KvCacheManager::CheckInvariants() const {

@@ -121,12 +121,13 @@ absl::StatusOr<std::unique_ptr<PrefixCache>> PrefixCache::Create(
   return std::unique_ptr<PrefixCache>(
       new PrefixCache(options, groups, std::move(index_options),
                       BlockSize(static_cast<std::int32_t>(units->alignment)),
-                      std::move(policy)));
+                      num_blocks, std::move(policy)));
 }
 
 PrefixCache::PrefixCache(const PrefixCacheOptions& options,
                          std::span<const KvCacheGroupOptions> groups,
                          PrefixIndexOptions index_options, BlockSize alignment,
+                         BlockCount num_blocks,
                          std::unique_ptr<EvictionPolicy> policy)
     : options_(options),
       alignment_(alignment),
@@ -138,6 +139,10 @@ PrefixCache::PrefixCache(const PrefixCacheOptions& options,
   for (const KvCacheGroupOptions& group : groups) {
     groups_.push_back(
         {group, group.block_size.value() / index_.unit().value()});
+    if (options_.deduplicate || options_.partial_block_reuse ||
+        group.kind == AttentionKind::kStateSpace) {
+      births_.resize(static_cast<std::size_t>(num_blocks.value()));
+    }
   }
 }
 
@@ -243,7 +248,11 @@ void PrefixCache::MatchPartial(const PrefixContent& content,
                       static_cast<std::size_t>(max_tokens.value()) - begin));
   const auto end = std::mismatch(ours.begin(), ours.end(), theirs.begin());
   const auto common = end.first - ours.begin();
-  if (source == kNullBlock || common == 0) return;
+  // The copy is made before the step writes: not of what it writes.
+  if (source == kNullBlock || common == 0 ||
+      BirthInThisStep(source) != nullptr) {
+    return;
+  }
   match.partial_source = source;
   match.partial_tokens = TokenCount(common);
   match.num_tokens += match.partial_tokens;
@@ -257,6 +266,11 @@ void PrefixCache::GatherLanes(std::int32_t units) {
     for (const PrefixIndex::Segment& segment : path_) {
       const auto ids = index_.Blocks(segment, static_cast<int>(group));
       lane.insert(lane.end(), ids.begin(), ids.end());
+    }
+    // A step reads its states before it writes any: not those of this step.
+    if (groups_[group].options.kind != AttentionKind::kStateSpace) continue;
+    for (BlockId& block : lane) {
+      if (BirthInThisStep(block) != nullptr) block = kNullBlock;
     }
   }
 }
@@ -284,9 +298,10 @@ void PrefixCache::CountRequest(const PrefixMatch& match,
 
 std::span<const PrefixCache::Equal> PrefixCache::Register(
     SequenceContent& content, std::span<const TokenId> tokens,
-    TokenCount num_tokens, std::span<const std::span<const BlockId>> tables,
-    BlockPool& pool) {
+    TokenCount computed, TokenCount num_tokens,
+    std::span<const std::span<const BlockId>> tables, BlockPool& pool) {
   equal_.clear();
+  computed_ = static_cast<std::int32_t>(computed.value());
   if (!content.is_attached) return equal_;
   const TokenCount held = num_tokens;
   num_tokens = std::min(num_tokens, TokenCount(Size(tokens)));
@@ -415,7 +430,11 @@ void PrefixCache::Put(PrefixIndex::NodeId node, std::int32_t position,
   if (options_.deduplicate) {
     const BlockId indexed =
         index_.BlockAt(node, position, static_cast<int>(group));
-    if (indexed != kNullBlock) {
+    // The own tokens before this step are given up with the block. One that
+    // this step writes has them only if its own sequence was as far.
+    const Birth* const birth = BirthInThisStep(indexed);
+    if (indexed != kNullBlock &&
+        (birth == nullptr || birth->computed >= computed_)) {
       equal_.push_back(
           {static_cast<int>(group), static_cast<std::int32_t>(index), indexed});
       return;
@@ -424,6 +443,9 @@ void PrefixCache::Put(PrefixIndex::NodeId node, std::int32_t position,
   index_.Insert(node, position, static_cast<int>(group), block);
   pool.SetCached(block, true);
   ++metrics_.blocks_stored;
+  if (!births_.empty()) {
+    births_[static_cast<std::size_t>(block.value())] = {step_, computed_};
+  }
   if (policy_ != nullptr) {
     policy_->OnInsert(
         block,

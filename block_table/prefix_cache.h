@@ -87,12 +87,13 @@ class PrefixCache {
     BlockId indexed;
   };
   /// Indexes the blocks that the first `num_tokens` of `tokens` fill, as far as
-  /// they are not. `tables[g]` is the sequence's table of group g. Returns what
-  /// could be deduplicated, if asked to by option; valid until the next call.
+  /// they are not. The first `computed` were there before this step.
+  /// `tables[g]` is the sequence's table of group g. Returns what could be
+  /// deduplicated, if asked to by option; valid until the next call.
   std::span<const Equal> Register(
       SequenceContent& content, std::span<const TokenId> tokens,
-      TokenCount num_tokens, std::span<const std::span<const BlockId>> tables,
-      BlockPool& pool);
+      TokenCount computed, TokenCount num_tokens,
+      std::span<const std::span<const BlockId>> tables, BlockPool& pool);
   /// The number of tokens from which on `Register` has something to do.
   [[nodiscard]] TokenCount NextDue(const SequenceContent& content) const {
     if (registers_tails_) return TokenCount(0);
@@ -100,6 +101,9 @@ class PrefixCache {
                ? TokenCount(content.registered + alignment_.value())
                : TokenCount(std::numeric_limits<std::int64_t>::max());
   }
+
+  /// What was registered up to here is written before anything that follows.
+  void EndStep() { ++step_; }
 
   /// `block` leaves the index; the pool's mark is the caller's business.
   void Remove(BlockId block, RemovalReason reason);
@@ -130,6 +134,12 @@ class PrefixCache {
   [[nodiscard]] absl::Status CheckInvariants(const BlockPool& pool) const;
 
  private:
+  // When a block was indexed, and how many tokens its sequence had before.
+  struct Birth {
+    std::uint32_t step = 0;
+    std::int32_t computed = 0;
+  };
+
   struct GroupState {
     KvCacheGroupOptions options;
     std::int32_t units_per_block = 1;
@@ -138,7 +148,7 @@ class PrefixCache {
   PrefixCache(const PrefixCacheOptions& options,
               std::span<const KvCacheGroupOptions> groups,
               PrefixIndexOptions index_options, BlockSize alignment,
-              std::unique_ptr<EvictionPolicy> policy);
+              BlockCount num_blocks, std::unique_ptr<EvictionPolicy> policy);
 
   void GatherLanes(std::int32_t units);
   void MatchSingle(std::int32_t max_units, PrefixMatch& match);
@@ -168,6 +178,11 @@ class PrefixCache {
                                        PrefixIndex::Place place,
                                        std::int64_t index) const;
   void NoteRemoved(RemovalReason reason);
+  [[nodiscard]] const Birth* BirthInThisStep(BlockId block) const {
+    if (births_.empty()) return nullptr;
+    const Birth& birth = births_[static_cast<std::size_t>(block.value())];
+    return birth.step == step_ ? &birth : nullptr;
+  }
 
   PrefixCacheOptions options_;
   std::vector<GroupState> groups_;
@@ -180,12 +195,15 @@ class PrefixCache {
   PrefixCacheMetrics metrics_;
   std::int64_t now_ns_ = 0;
   std::uint64_t version_ = 1;
+  std::uint32_t step_ = 1;
+  std::vector<Birth> births_;  // by block; empty where nobody asks
 
   // Scratch of the call under way.
   std::vector<PrefixIndex::Segment> path_;
   std::vector<std::vector<BlockId>> lanes_;  // [groups][units]
   std::vector<PrefixIndex::Removed> removed_;
   std::vector<Equal> equal_;
+  std::int32_t computed_ = 0;
 };
 
 }  // namespace pagedkv

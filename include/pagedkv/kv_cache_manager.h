@@ -276,7 +276,10 @@ class KvCacheManager {
 
   /// Copies asked for since the last `ClearCopies`, to be done in this order.
   [[nodiscard]] std::span<const BlockCopy> copies() const { return copies_; }
-  void ClearCopies() { copies_.clear(); }
+  /// Also ends the step: what was appended before counts as written from then
+  /// on. Until then a state is not found, and no block is copied in part, since
+  /// copies and states are read before the step writes.
+  void ClearCopies();
 
   [[nodiscard]] const BlockPool& pool() const { return pool_; }
   [[nodiscard]] int num_groups() const {
@@ -361,7 +364,8 @@ class KvCacheManager {
   void OwnBlock(SequenceId id, int group, std::int32_t index,
                 TokenCount computed);
   void CopyPartial(SequenceId id, const PrefixMatch& match);
-  void RegisterContent(SequenceId id, std::span<const TokenId> tokens);
+  void RegisterContent(SequenceId id, std::span<const TokenId> tokens,
+                       TokenCount computed);
   void RefreshAppendLimit(SequenceId id, const Demand& demand);
   void Take(std::span<BlockId> blocks);
   void Share(std::span<const BlockId> blocks);

@@ -282,5 +282,61 @@ TEST(PrefixCacheTest, AHitInsideAChunkHasTheBlockThatTheChunkBeginsIn) {
   EXPECT_EQ(Found(manager, Tokens(12)), 0);
 }
 
+// Two requests of one step. The second went on from a part of a block that the
+// first was only about to write: the copy, made before the step writes, was of
+// what had been in the block before.
+TEST(PrefixCacheTest, NothingIsCopiedFromABlockThatTheStepIsToWrite) {
+  auto manager = *KvCacheManager::Create(
+      Options({Full(4)}, {.partial_block_reuse = true}));
+  const std::vector<TokenId> other = Tokens(6) + Tokens(6, 50);
+  Begin(manager, Tokens(8));
+  EXPECT_EQ(Found(manager, other), 4);  // whole blocks are read, not copied
+  manager.ClearCopies();
+  const PrefixMatch match = Match(manager, other);
+  EXPECT_EQ(match.num_tokens, TokenCount(6));
+  EXPECT_EQ(match.partial_tokens, TokenCount(2));
+  const SequenceId id = Begin(manager, other);
+  EXPECT_THAT(Table(manager, id), ElementsAre(1, 3, 4));
+  ASSERT_EQ(manager.copies().size(), 1u);
+  EXPECT_EQ(manager.copies()[0], (BlockCopy{0, BlockId(2), BlockId(3), 2}));
+  ExpectSound(manager);
+}
+
+// The same with states: all that begin in a step begin from states that were
+// there before it.
+TEST(PrefixCacheTest, AStateIsFoundFromTheNextStepOn) {
+  auto manager = *KvCacheManager::Create(Options({Full(2), State(4)}));
+  Begin(manager, Tokens(8));
+  EXPECT_EQ(Found(manager, Tokens(9)), 0);
+  manager.ClearCopies();
+  EXPECT_EQ(Found(manager, Tokens(9)), 8);
+  ExpectSound(manager);
+}
+
+// One sequence had computed half of a block, another was to compute all of it
+// in this step, and the first gave its own half up for it. Then the other lost
+// its place in the step, and that half was nowhere.
+TEST(PrefixCacheTest, ABlockGivesWayOnlyToOneThatHasAllOfIt) {
+  auto manager =
+      *KvCacheManager::Create(Options({Full(4)}, {.deduplicate = true}));
+  const std::vector<TokenId> tokens = Tokens(4);
+  const SequenceId a = *manager.AddSequence();
+  const SequenceId b = *manager.AddSequence();
+  const SequenceId c = *manager.AddSequence();
+  ASSERT_TRUE(Append(manager, b, 2, tokens));  // block 1
+  ASSERT_TRUE(Append(manager, c, 2, tokens));  // block 2
+  manager.ClearCopies();
+  ASSERT_TRUE(Append(manager, a, 4, tokens));  // block 3
+  ASSERT_TRUE(Append(manager, b, 2, tokens));
+  EXPECT_THAT(Table(manager, b), ElementsAre(1));
+  ASSERT_TRUE(manager.Retract(a, TokenCount(0)).ok());
+  EXPECT_THAT(Table(manager, b), ElementsAre(1));
+  // Side by side they do share: each has written its half, and both write on.
+  ASSERT_TRUE(Append(manager, c, 2, tokens));
+  EXPECT_THAT(Table(manager, c), ElementsAre(1));
+  EXPECT_EQ(manager.prefix_cache_metrics().blocks_deduplicated, 1);
+  ExpectSound(manager);
+}
+
 }  // namespace
 }  // namespace pagedkv
