@@ -185,6 +185,14 @@ absl::StatusOr<SequenceId> KvCacheManager::AddSequence(
   return SequenceId(generation << 32 | row);
 }
 
+// Whether it has entries for tokens of its own, not only for its encoder's.
+bool KvCacheManager::HoldsTokens(std::size_t row) const {
+  return std::any_of(groups_.begin(), groups_.end(), [row](const Group& group) {
+    return group.options.kind != AttentionKind::kCross &&
+           group.tables.length(static_cast<std::int32_t>(row)) > 0;
+  });
+}
+
 absl::Status KvCacheManager::CheckAppend(SequenceId id, TokenCount count,
                                          const AppendOptions& options) const {
   if (!IsLive(id)) return NotLive(id);
@@ -196,7 +204,7 @@ absl::Status KvCacheManager::CheckAppend(SequenceId id, TokenCount count,
   TokenCount computed = num_tokens(id);
   if (options.match != nullptr) {
     computed += options.match->num_tokens;
-    if (num_tokens(id) > TokenCount(0) || !block_table(id).empty()) {
+    if (num_tokens(id) > TokenCount(0) || HoldsTokens(Row(id))) {
       return absl::FailedPreconditionError(
           absl::StrFormat("a sequence of %d tokens cannot begin with a match",
                           num_tokens(id).value()));
@@ -248,10 +256,10 @@ absl::StatusOr<bool> KvCacheManager::TryAppend(SequenceId id, TokenCount count,
   }
 
   if (demand.covered == old_tokens) return true;
-  const bool held_none = tables(0).length(row(id)) == 0;
+  const bool held_none = !HoldsTokens(Row(id));
   if (match != nullptr) AdoptMatch(id, *match);
   for (int group = 0; group < num_groups(); ++group) Cover(id, group, demand);
-  if (held_none) ++num_holding_;
+  if (held_none && HoldsTokens(Row(id))) ++num_holding_;
   if (match != nullptr && match->partial_tokens > TokenCount(0)) {
     CopyPartial(id, *match);
   }
@@ -542,6 +550,7 @@ absl::Status KvCacheManager::Truncate(SequenceId id, TokenCount num_tokens) {
   if (absl::Status status = Rewind(id, num_tokens); !status.ok()) {
     return status;
   }
+  const bool held = HoldsTokens(Row(id));
   for (Group& group : groups_) {
     if (group.options.kind == AttentionKind::kCross) continue;
     ShrinkTable(
@@ -549,6 +558,7 @@ absl::Status KvCacheManager::Truncate(SequenceId id, TokenCount num_tokens) {
         static_cast<std::int32_t>(
             group.options.block_size.CoveringBlocks(num_tokens).value()));
   }
+  if (held && !HoldsTokens(Row(id))) --num_holding_;
   return absl::OkStatus();
 }
 
@@ -640,7 +650,7 @@ absl::StatusOr<SequenceId> KvCacheManager::Fork(SequenceId id) {
   child.num_encoder_tokens = parent.num_encoder_tokens;
   // Neither may write the last block before `Cover` has looked at it.
   child.append_limit = parent.append_limit = parent.num_tokens;
-  if (!block_table(*fork).empty()) ++num_holding_;
+  if (HoldsTokens(Row(*fork))) ++num_holding_;
   if (cache_ != nullptr) {
     cache_->Detach(content(*fork));
     cache_->Fork(content(id), content(*fork));
@@ -650,6 +660,7 @@ absl::StatusOr<SequenceId> KvCacheManager::Fork(SequenceId id) {
 
 absl::Status KvCacheManager::Release(SequenceId id) {
   if (!IsLive(id)) return NotLive(id);
+  if (HoldsTokens(Row(id))) --num_holding_;
   for (Group& group : groups_) ShrinkTable(group, row(id), 0);
   if (cache_ != nullptr) cache_->Detach(content(id));
   num_pinned_blocks_ -= num_pinned_[Row(id)];
@@ -665,7 +676,6 @@ void KvCacheManager::ShrinkTable(Group& group, std::int32_t row,
                                  std::int32_t length) {
   const std::span<const BlockId> table = group.tables.row(row);
   if (std::cmp_less_equal(table.size(), length)) return;
-  if (length == 0 && &group == &groups_.front()) --num_holding_;
   const std::span<const BlockId> rest =
       table.subspan(static_cast<std::size_t>(length));
   PAGEDKV_CHECK(pool_.ReleaseReversed(rest).ok());
@@ -883,7 +893,7 @@ absl::Status KvCacheManager::CheckInvariants() const {
     const Sequence& sequence = sequences_[row];
     const bool is_live = sequence.generation % 2 == 1;
     live += is_live ? 1 : 0;
-    holding += tables(0).length(static_cast<std::int32_t>(row)) > 0 ? 1 : 0;
+    holding += HoldsTokens(row) ? 1 : 0;
     for (const Group& group : groups_) {
       const std::span<const BlockId> table =
           group.tables.row(static_cast<std::int32_t>(row));

@@ -348,6 +348,7 @@ class KvCacheManager {
   [[nodiscard]] bool IsShared(BlockId block) const {
     return pool_.ref_count(block) > 1;
   }
+  [[nodiscard]] bool HoldsTokens(std::size_t row) const;
   [[nodiscard]] SequenceContent& content(SequenceId id);
   [[nodiscard]] absl::Status CheckAppend(SequenceId id, TokenCount count,
                                          const AppendOptions& options) const;
@@ -386,7 +387,7 @@ class KvCacheManager {
   BlockCount max_pinned_blocks_;
   std::int32_t max_sequences_;
   std::int32_t num_sequences_ = 0;
-  std::int32_t num_holding_ = 0;  // sequences whose first table has entries
+  std::int32_t num_holding_ = 0;  // sequences that `HoldsTokens`
   std::int64_t num_pinned_blocks_ = 0;
   bool vllm_compatible_ = false;
 

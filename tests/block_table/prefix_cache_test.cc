@@ -338,5 +338,31 @@ TEST(PrefixCacheTest, ABlockGivesWayOnlyToOneThatHasAllOfIt) {
   ExpectSound(manager);
 }
 
+// Who holds blocks was seen from the first group's table. That of
+// cross-attention is empty without an encoder, and stays when all tokens go.
+TEST(PrefixCacheTest, CrossAttentionMayComeFirst) {
+  auto manager = *KvCacheManager::Create(Options({Cross(4), Full(2)}));
+  const std::vector<TokenId> tokens = Tokens(9);
+  const SequenceId deaf = Begin(manager, tokens);
+  ASSERT_TRUE(Append(manager, deaf, 2, Tokens(11)));
+  ASSERT_TRUE(Append(manager, deaf, 2, Tokens(13)));
+  ExpectSound(manager);
+  const SequenceId id =
+      Begin(manager, tokens, {.num_encoder_tokens = TokenCount(5)});
+  EXPECT_EQ(manager.NumCommonPrefixBlocks(id, 1), BlockCount(4));
+  const SequenceId stranger = Begin(manager, Tokens(4, 50));
+  EXPECT_EQ(manager.NumCommonPrefixBlocks(id, 1), BlockCount(0));
+  ASSERT_TRUE(manager.Truncate(id, TokenCount(0)).ok());
+  EXPECT_EQ(Table(manager, id, 0).size(), 2u);
+  ExpectSound(manager);
+  PrefixMatch match;
+  ASSERT_TRUE(manager.Match(id, tokens, match).ok());
+  EXPECT_TRUE(Append(manager, id, 1, tokens, &match));
+  for (const SequenceId each : {deaf, id, stranger}) {
+    ASSERT_TRUE(manager.Release(each).ok());
+  }
+  ExpectSound(manager);
+}
+
 }  // namespace
 }  // namespace pagedkv
