@@ -841,7 +841,13 @@ void KvCacheManager::FillCsr(std::span<const SequenceId> ids,
   csr.indices.clear();
   csr.last_page_len.clear();
   for (SequenceId id : ids) {
-    const std::int64_t blocks = size.CoveringBlocks(num_tokens(id)).value();
+    TokenCount tokens = num_tokens(id);
+    if (group_options(group).kind == AttentionKind::kCross) {
+      tokens = block_table(id, group).empty()
+                   ? TokenCount(0)
+                   : TokenCount(sequences_[Row(id)].num_encoder_tokens);
+    }
+    const std::int64_t blocks = size.CoveringBlocks(tokens).value();
     for (BlockId block :
          block_table(id, group).first(static_cast<std::size_t>(blocks))) {
       csr.indices.push_back(block.value());
@@ -850,7 +856,7 @@ void KvCacheManager::FillCsr(std::span<const SequenceId> ids,
     const TokenCount before_last =
         size.Slots(BlockCount(std::max<std::int64_t>(blocks - 1, 0)));
     csr.last_page_len.push_back(
-        static_cast<std::int32_t>((num_tokens(id) - before_last).value()));
+        static_cast<std::int32_t>((tokens - before_last).value()));
   }
 }
 

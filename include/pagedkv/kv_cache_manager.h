@@ -247,7 +247,8 @@ class KvCacheManager {
     return tables(group).row(row(id));
   }
   /// Where the token at `position` lies: block id * block_size + offset.
-  /// REQUIRES: the position is below num_tokens(id).
+  /// REQUIRES: the position is below num_tokens(id), or with cross-attention
+  /// below the number of the encoder's tokens, whose slots these are.
   [[nodiscard]] std::int64_t Slot(SequenceId id, std::int32_t position,
                                   int group = 0) const {
     const BlockSize size = block_size(group);
@@ -258,10 +259,11 @@ class KvCacheManager {
     return (size.Slots(block) + size.Remainder(before)).value();
   }
   /// Writes the slots of the tokens at positions first, first + 1, ... to
-  /// `slots`. REQUIRES: the positions are below num_tokens(id).
+  /// `slots`. REQUIRES: the positions are as for `Slot`.
   void FillSlotMapping(SequenceId id, std::int32_t first,
                        std::span<std::int64_t> slots, int group = 0) const;
-  /// Replaces `csr` by the tables of `ids`, in their order. O(blocks).
+  /// Replaces `csr` by the tables of `ids`, in their order, of the encoder's
+  /// tokens with cross-attention. O(blocks).
   void FillCsr(std::span<const SequenceId> ids, CsrBlockTables& csr,
                int group = 0) const;
 

@@ -364,5 +364,23 @@ TEST(PrefixCacheTest, CrossAttentionMayComeFirst) {
   ExpectSound(manager);
 }
 
+// The slots and the compressed table of a cross-attention group were those of
+// the decoder's tokens, beyond the end of its table.
+TEST(PrefixCacheTest, TheTableOfCrossAttentionIsThatOfTheEncodersTokens) {
+  auto manager = *KvCacheManager::Create(Options({Full(2), Cross(4)}));
+  const SequenceId id =
+      Begin(manager, Tokens(20), {.num_encoder_tokens = TokenCount(6)});
+  const SequenceId waits =
+      *manager.AddSequence({.num_encoder_tokens = TokenCount(6)});
+  CsrBlockTables csr;
+  manager.FillCsr(std::vector<SequenceId>{waits, id}, csr, 1);
+  EXPECT_THAT(csr.indptr, ElementsAre(0, 0, 2));
+  EXPECT_THAT(csr.indices, ElementsAre(11, 12));
+  EXPECT_THAT(csr.last_page_len, ElementsAre(0, 2));
+  std::vector<std::int64_t> slots(6);
+  manager.FillSlotMapping(id, 0, slots, 1);
+  EXPECT_THAT(slots, ElementsAre(44, 45, 46, 47, 48, 49));
+}
+
 }  // namespace
 }  // namespace pagedkv
