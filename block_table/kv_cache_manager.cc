@@ -267,7 +267,8 @@ absl::StatusOr<bool> KvCacheManager::TryAppend(SequenceId id, TokenCount count,
   sequence.num_tokens = static_cast<std::int32_t>(new_tokens.value());
   if (cache_ != nullptr) {
     if (options.match != nullptr) {
-      cache_->CountRequest(*options.match, new_tokens);
+      const TokenCount known(std::ssize(options.tokens));
+      cache_->CountRequest(*options.match, std::max(known, new_tokens));
     }
     if (!options.tokens.empty()) {
       RegisterContent(id, options.tokens, demand.computed);
@@ -767,7 +768,11 @@ absl::StatusOr<SequenceId> KvCacheManager::Pin(std::span<const TokenId> tokens,
   }
   const absl::StatusOr<bool> held =
       TryAppend(*id, TokenCount(0), {.match = &match});
-  PAGEDKV_CHECK(held.ok() && *held);
+  PAGEDKV_CHECK(held.ok());
+  if (!*held) {  // blocks for its encoder are lacking
+    PAGEDKV_CHECK(Release(*id).ok());
+    return absl::ResourceExhaustedError("the pool has too few free blocks");
+  }
   num_pinned_[Row(*id)] = static_cast<std::int32_t>(blocks);
   num_pinned_blocks_ += blocks;
   return id;

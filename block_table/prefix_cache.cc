@@ -466,9 +466,10 @@ CachedBlockInfo PrefixCache::InfoOf(const SequenceContent& content,
     // The range that the block ends in.
     if (end <= range.begin || end > range.end) continue;
     info.priority = range.priority;
-    const std::int64_t left =
-        std::numeric_limits<std::int64_t>::max() - now_ns_;
-    info.expires_ns = now_ns_ + std::min(left, range.duration_ns);
+    const std::int64_t left = std::numeric_limits<std::int64_t>::max() -
+                              std::max<std::int64_t>(now_ns_, 0);
+    info.expires_ns =
+        now_ns_ + std::clamp<std::int64_t>(range.duration_ns, 0, left);
   }
   return info;
 }

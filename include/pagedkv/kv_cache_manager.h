@@ -195,7 +195,8 @@ class KvCacheManager {
 
   /// Keeps the longest cached prefix of `tokens` from being evicted, until the
   /// returned sequence is released. NotFound if nothing of it is cached,
-  /// ResourceExhausted beyond `max_pinned_blocks` or at `max_sequences`.
+  /// ResourceExhausted beyond `max_pinned_blocks`, at `max_sequences`, or if
+  /// blocks for its encoder's tokens lack.
   absl::StatusOr<SequenceId> Pin(std::span<const TokenId> tokens,
                                  const SequenceOptions& options = {});
   /// `PrefixCacheOptions::vllm_compatible`, for the scheduler.

@@ -382,5 +382,50 @@ TEST(PrefixCacheTest, TheTableOfCrossAttentionIsThatOfTheEncodersTokens) {
   EXPECT_THAT(slots, ElementsAre(44, 45, 46, 47, 48, 49));
 }
 
+// The time left to the end of all times overflowed where the clock had begun
+// below zero.
+TEST(PrefixCacheTest, TheClockOfRetentionMayBeginBelowZero) {
+  auto manager = *KvCacheManager::Create(
+      Options({Full(4)}, {.eviction_policy = "priority"}, 5));
+  manager.SetTime(std::numeric_limits<std::int64_t>::min() / 2);
+  Compute(manager, Tokens(8), {.retention = {{.priority = 100}}});
+  manager.SetTime(5);
+  Compute(manager, Tokens(16, 50));
+  ExpectSound(manager);
+}
+
+// A pin whose encoder needed blocks that were not there brought the process
+// down.
+TEST(PrefixCacheTest, APinIsRefusedWhereItsEncoderHasNoRoom) {
+  PrefixCacheOptions cache;
+  cache.max_pinned_blocks = BlockCount(4);
+  auto manager =
+      *KvCacheManager::Create(Options({Full(4), Cross(4)}, cache, 4));
+  const SequenceId id = Begin(manager, Tokens(12));
+  EXPECT_EQ(manager.Pin(Tokens(12), {.num_encoder_tokens = TokenCount(4)})
+                .status()
+                .code(),
+            absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(manager.num_pinned_blocks(), BlockCount(0));
+  EXPECT_EQ(manager.num_sequences(), 1);
+  ASSERT_TRUE(manager.Release(id).ok());
+  EXPECT_TRUE(
+      manager.Pin(Tokens(9), {.num_encoder_tokens = TokenCount(4)}).ok());
+  ExpectSound(manager);
+}
+
+// Of a prompt in chunks only the first chunk had been counted as asked for, so
+// that the rate of hits came out too high.
+TEST(PrefixCacheTest, AllKnownTokensCountAsAskedFor) {
+  auto manager = *KvCacheManager::Create(Options({Full(4)}));
+  Compute(manager, Tokens(8));
+  const SequenceId id = *manager.AddSequence();
+  PrefixMatch match;
+  ASSERT_TRUE(manager.Match(id, Tokens(40), match).ok());
+  ASSERT_TRUE(Append(manager, id, 4, Tokens(40), &match));
+  EXPECT_EQ(manager.prefix_cache_metrics().queries, 8 + 40);
+  EXPECT_EQ(manager.prefix_cache_metrics().hits, 8);
+}
+
 }  // namespace
 }  // namespace pagedkv
