@@ -548,18 +548,10 @@ void KvCacheManager::Unindex(BlockId block, RemovalReason reason) {
 }
 
 absl::Status KvCacheManager::Truncate(SequenceId id, TokenCount num_tokens) {
-  if (absl::Status status = Rewind(id, num_tokens); !status.ok()) {
+  if (absl::Status status = CheckCut(id, num_tokens); !status.ok()) {
     return status;
   }
-  const bool held = HoldsTokens(Row(id));
-  for (Group& group : groups_) {
-    if (group.options.kind == AttentionKind::kCross) continue;
-    ShrinkTable(
-        group, row(id),
-        static_cast<std::int32_t>(
-            group.options.block_size.CoveringBlocks(num_tokens).value()));
-  }
-  if (held && !HoldsTokens(Row(id))) --num_holding_;
+  Cut(id, num_tokens, /*keep_blocks=*/false);
   return absl::OkStatus();
 }
 
@@ -579,7 +571,8 @@ absl::Status KvCacheManager::Retract(SequenceId id, TokenCount num_tokens) {
       }
     }
   }
-  return Truncate(id, num_tokens);
+  Cut(id, num_tokens, /*keep_blocks=*/false);
+  return absl::OkStatus();
 }
 
 // A sequence is cut only to where the next token still has all that it looks
@@ -620,13 +613,37 @@ absl::Status KvCacheManager::Rewind(SequenceId id, TokenCount num_tokens) {
   if (absl::Status status = CheckCut(id, num_tokens); !status.ok()) {
     return status;
   }
+  Cut(id, num_tokens, /*keep_blocks=*/true);
+  return absl::OkStatus();
+}
+
+void KvCacheManager::Cut(SequenceId id, TokenCount num_tokens,
+                         bool keep_blocks) {
   // The limit sends the next append through `Cover`: the block that it writes
   // may be shared.
   Sequence& sequence = sequences_[Row(id)];
   sequence.num_tokens = static_cast<std::int32_t>(num_tokens.value());
   sequence.append_limit = sequence.num_tokens;
   if (cache_ != nullptr) cache_->Rewind(content(id), num_tokens);
-  return absl::OkStatus();
+  const bool held = HoldsTokens(Row(id));
+  for (Group& group : groups_) {
+    if (group.options.kind == AttentionKind::kCross) continue;
+    const BlockSize size = group.options.block_size;
+    const std::span<const BlockId> table = group.tables.row(row(id));
+    const auto first =
+        std::min(static_cast<std::size_t>(size.FullBlocks(num_tokens).value()),
+                 table.size());
+    // What is null cannot be kept for tokens to come: they are written there.
+    if (keep_blocks &&
+        std::find(table.begin() + static_cast<std::ptrdiff_t>(first),
+                  table.end(), kNullBlock) == table.end()) {
+      continue;
+    }
+    ShrinkTable(
+        group, row(id),
+        static_cast<std::int32_t>(size.CoveringBlocks(num_tokens).value()));
+  }
+  if (held && !HoldsTokens(Row(id))) --num_holding_;
 }
 
 absl::StatusOr<SequenceId> KvCacheManager::Fork(SequenceId id) {

@@ -151,7 +151,8 @@ class KvCacheManager {
   /// last append. With state-space layers, it is the client who brings the
   /// state back.
   absl::Status Truncate(SequenceId id, TokenCount num_tokens);
-  /// Forgets tokens like `Truncate`, and keeps the blocks for those to come.
+  /// Forgets tokens like `Truncate`, and keeps the blocks for those to come, in
+  /// groups that have given none of them back.
   absl::Status Rewind(SequenceId id, TokenCount num_tokens);
 
   /// Like `Truncate`, for tokens that were appended and never computed (a
@@ -357,6 +358,7 @@ class KvCacheManager {
                                          const AppendOptions& options) const;
   [[nodiscard]] absl::Status CheckCut(SequenceId id,
                                       TokenCount num_tokens) const;
+  void Cut(SequenceId id, TokenCount num_tokens, bool keep_blocks);
   [[nodiscard]] BlockCount BlocksNeeded(SequenceId id, int group,
                                         const Demand& demand,
                                         bool is_admission) const;

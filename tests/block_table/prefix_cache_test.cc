@@ -427,5 +427,23 @@ TEST(PrefixCacheTest, AllKnownTokensCountAsAskedFor) {
   EXPECT_EQ(manager.prefix_cache_metrics().hits, 8);
 }
 
+// Rewound to its start, a sequence kept a table that began with null blocks,
+// and wrote its next tokens to them.
+TEST(PrefixCacheTest, ARewindKeepsNoNullBlocksForTokensToCome) {
+  auto manager =
+      *KvCacheManager::Create(Options({Full(2), Sliding(2, 3), State(2)}));
+  const SequenceId id = Begin(manager, Tokens(9));
+  ASSERT_TRUE(Append(manager, id, 1, Tokens(10)));
+  ASSERT_TRUE(manager.Rewind(id, TokenCount(0)).ok());
+  EXPECT_EQ(Table(manager, id, 0).size(), 5u);
+  EXPECT_THAT(Table(manager, id, 1), IsEmpty());
+  EXPECT_THAT(Table(manager, id, 2), IsEmpty());
+  ASSERT_TRUE(Append(manager, id, 4, Tokens(4, 50)));
+  EXPECT_EQ(Table(manager, id, 1).size(), 2u);
+  EXPECT_NE(Table(manager, id, 1)[0], 0);
+  EXPECT_NE(Table(manager, id, 2)[1], 0);
+  ExpectSound(manager);
+}
+
 }  // namespace
 }  // namespace pagedkv
