@@ -207,7 +207,9 @@ void PrefixCache::Match(std::span<const TokenId> tokens,
     if (options_.partial_block_reuse) MatchPartial(content, most, match);
   } else {
     GatherLanes(units);
-    match.num_tokens = matcher_.Match(lanes_, most, match.blocks);
+    // Not beyond what is indexed, though a chunk looks at nothing before it.
+    const TokenCount walked = index_.unit().Slots(BlockCount(units));
+    match.num_tokens = matcher_.Match(lanes_, walked, match.blocks);
   }
   const auto depth = static_cast<std::int32_t>(
       index_.unit().FullBlocks(match.num_tokens).value());

@@ -445,5 +445,23 @@ TEST(PrefixCacheTest, ARewindKeepsNoNullBlocksForTokensToCome) {
   ExpectSound(manager);
 }
 
+// Nothing before its chunk is looked at by a token, and so all of it counted as
+// found, where the index had nothing of the sequence. It was then extended from
+// a place that it did not have.
+TEST(PrefixCacheTest, AHitDoesNotReachBeyondWhatIsIndexed) {
+  auto manager = *KvCacheManager::Create(Options({Chunked(2, 8)}));
+  EXPECT_EQ(Found(manager, Tokens(30)), 0);
+  Compute(manager, Tokens(6));
+  Begin(manager, Tokens(6) + Tokens(24, 50));
+  ExpectSound(manager);
+  Begin(manager, Tokens(6) + Tokens(24, 80));
+  ExpectSound(manager);
+  // With blocks of its chunk, and null where no one looks.
+  const PrefixMatch match = Match(manager, Tokens(6) + Tokens(7, 50));
+  EXPECT_EQ(match.num_tokens, TokenCount(12));
+  EXPECT_EQ(match.blocks[0][3], kNullBlock);
+  EXPECT_NE(match.blocks[0][4], kNullBlock);
+}
+
 }  // namespace
 }  // namespace pagedkv
