@@ -435,7 +435,12 @@ void PrefixCache::Put(PrefixIndex::NodeId node, std::int32_t position,
     // The own tokens before this step are given up with the block. One that
     // this step writes has them only if its own sequence was as far.
     const Birth* const birth = BirthInThisStep(indexed);
-    if (indexed != kNullBlock &&
+    // And the state that the step goes on from must stay where it is.
+    const KvCacheGroupOptions& options = groups_[group].options;
+    const bool is_read =
+        options.kind == AttentionKind::kStateSpace &&
+        index * options.block_size.value() < std::int64_t{computed_};
+    if (indexed != kNullBlock && !is_read &&
         (birth == nullptr || birth->computed >= computed_)) {
       equal_.push_back(
           {static_cast<int>(group), static_cast<std::int32_t>(index), indexed});

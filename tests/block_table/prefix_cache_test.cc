@@ -463,5 +463,25 @@ TEST(PrefixCacheTest, AHitDoesNotReachBeyondWhatIsIndexed) {
   EXPECT_NE(match.blocks[0][4], kNullBlock);
 }
 
+// A state in the middle of its block, which the step was to go on from, gave
+// way to an equal one of the block's end.
+TEST(PrefixCacheTest, AStateThatIsStillToBeReadGivesWayToNone) {
+  auto manager =
+      *KvCacheManager::Create(Options({State(4)}, {.deduplicate = true}));
+  const std::vector<TokenId> tokens = Tokens(8);
+  Compute(manager, Tokens(4));  // block 1
+  const SequenceId a = *manager.AddSequence();
+  ASSERT_TRUE(Append(manager, a, 3, tokens));
+  manager.ClearCopies();
+  ASSERT_TRUE(Append(manager, a, 1, tokens));
+  EXPECT_THAT(Table(manager, a), ElementsAre(2));
+  manager.ClearCopies();
+  // In one go, the state before it is none, or lies in another block.
+  const SequenceId b = *manager.AddSequence();
+  ASSERT_TRUE(Append(manager, b, 4, tokens));
+  EXPECT_THAT(Table(manager, b), ElementsAre(1));
+  ExpectSound(manager);
+}
+
 }  // namespace
 }  // namespace pagedkv
