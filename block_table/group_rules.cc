@@ -69,9 +69,13 @@ BlockCount MostBlocks(const KvCacheGroupOptions& group, TokenCount num_tokens,
                              SinkBlocks(group));
   }
   if (group.kind == AttentionKind::kChunkedLocal) {
+    // A chunk that does not begin with a block has a part of one more.
+    const bool is_split =
+        group.block_size.Remainder(group.window) > TokenCount(0);
     return std::min(
         all, group.block_size.CoveringBlocks(
-                 std::min(group.window + max_in_flight, max_sequence_tokens)));
+                 std::min(group.window + max_in_flight, max_sequence_tokens)) +
+                 BlockCount(is_split ? 1 : 0));
   }
   return all;
 }
@@ -99,12 +103,9 @@ class Matcher::Lookup {
       case AttentionKind::kSlidingWindow:
         FindWindow(most.value());
         break;
-      case AttentionKind::kChunkedLocal: {
-        const std::int64_t window = spec_.options.window.value();
-        const TokenCount chunk(max_tokens.value() / window * window);
-        FindLeading(size().FullBlocks(chunk).value(), most.value());
+      case AttentionKind::kChunkedLocal:
+        FindInChunk(max_tokens);
         break;
-      }
       case AttentionKind::kStateSpace:
         FindLast(most.value());
         break;
@@ -163,6 +164,19 @@ class Matcher::Lookup {
       Take(i);
     }
     PopUntilAligned();
+  }
+
+  // Nothing before the chunk of the next token is looked at. A hit that ends
+  // before the chunk that it was looked for in ends in an earlier one.
+  void FindInChunk(TokenCount max_tokens) {
+    const std::int64_t window = spec_.options.window.value();
+    for (;;) {
+      const TokenCount chunk(max_tokens.value() / window * window);
+      FindLeading(size().FullBlocks(chunk).value(),
+                  size().FullBlocks(max_tokens).value());
+      max_tokens = size().Slots(BlockCount(length()));
+      if (max_tokens >= chunk) return;
+    }
   }
 
   // The rightmost run that fills a window, else the run at the very start.

@@ -188,6 +188,14 @@ absl::StatusOr<SequenceId> KvCacheManager::AddSequence(
   return SequenceId(generation << 32 | row);
 }
 
+// Whether it has entries for tokens of its own, not only for its encoder's.
+bool KvCacheManager::HoldsTokens(std::size_t row) const {
+  return std::any_of(groups_.begin(), groups_.end(), [row](const Group& group) {
+    return group.options.kind != AttentionKind::kCross &&
+           group.tables.length(static_cast<std::int32_t>(row)) > 0;
+  });
+}
+
 absl::Status KvCacheManager::CheckAppend(SequenceId id, TokenCount count,
                                          const AppendOptions& options) const {
   if (!IsLive(id)) return NotLive(id);
@@ -199,7 +207,7 @@ absl::Status KvCacheManager::CheckAppend(SequenceId id, TokenCount count,
   TokenCount computed = num_tokens(id);
   if (options.match != nullptr) {
     computed += options.match->num_tokens;
-    if (num_tokens(id) > TokenCount(0) || !block_table(id).empty()) {
+    if (num_tokens(id) > TokenCount(0) || HoldsTokens(Row(id))) {
       return absl::FailedPreconditionError(
           absl::StrFormat("a sequence of %d tokens cannot begin with a match",
                           num_tokens(id).value()));
@@ -261,9 +269,10 @@ absl::StatusOr<bool> KvCacheManager::TryAppend(SequenceId id, TokenCount count,
              options.must_fit == TokenCount(0) && !options.keep_watermark &&
              TryExtendWritable(id, count)) {
     Sequence& sequence = sequences_[Row(id)];
+    const TokenCount computed(sequence.num_tokens);
     sequence.num_tokens += static_cast<std::int32_t>(count.value());
     if (!options.tokens.empty() && cache_ != nullptr) {
-      RegisterContent(id, options.tokens);
+      RegisterContent(id, options.tokens, computed);
     }
     RefreshAppendLimit(id);
     return true;
@@ -282,12 +291,14 @@ absl::StatusOr<bool> KvCacheManager::TryAppend(SequenceId id, TokenCount count,
       options.keep_watermark ? pool_.watermark_blocks() : BlockCount(0);
   if (options.must_fit > TokenCount(0)) {
     demand.covered = std::min(options.must_fit, max_sequence_tokens_);
+    demand.tokens = demand.covered;
     if (BlocksNeeded(id, demand, /*is_admission=*/true) + withheld >
         pool_.num_free()) {
       return false;
     }
   }
   if (gives_back_) ReleaseSkipped(id, demand.computed);
+  demand.tokens = new_tokens;
   demand.covered = new_tokens + std::min(options.lookahead,
                                          max_sequence_tokens_ - new_tokens);
   if (BlocksNeeded(id, demand, /*is_admission=*/false) + withheld >
@@ -296,10 +307,10 @@ absl::StatusOr<bool> KvCacheManager::TryAppend(SequenceId id, TokenCount count,
   }
 
   if (demand.covered == old_tokens) return true;
-  const bool held_none = tables(0).length(row(id)) == 0;
+  const bool held_none = !HoldsTokens(Row(id));
   if (match != nullptr) AdoptMatch(id, *match);
   for (int group = 0; group < num_groups(); ++group) Cover(id, group, demand);
-  if (held_none) ++num_holding_;
+  if (held_none && HoldsTokens(Row(id))) ++num_holding_;
   if (match != nullptr && match->partial_tokens > TokenCount(0)) {
     CopyPartial(id, *match);
   }
@@ -307,9 +318,12 @@ absl::StatusOr<bool> KvCacheManager::TryAppend(SequenceId id, TokenCount count,
   sequence.num_tokens = static_cast<std::int32_t>(new_tokens.value());
   if (cache_ != nullptr) {
     if (options.match != nullptr) {
-      cache_->CountRequest(*options.match, new_tokens);
+      const TokenCount known(std::ssize(options.tokens));
+      cache_->CountRequest(*options.match, std::max(known, new_tokens));
     }
-    if (!options.tokens.empty()) RegisterContent(id, options.tokens);
+    if (!options.tokens.empty()) {
+      RegisterContent(id, options.tokens, demand.computed);
+    }
   }
   RefreshLimits(id, demand);
   return true;
@@ -318,8 +332,9 @@ absl::StatusOr<bool> KvCacheManager::TryAppend(SequenceId id, TokenCount count,
 BlockCount KvCacheManager::BlocksToCover(SequenceId id,
                                          TokenCount covered) const {
   if (covered <= num_tokens(id)) return BlockCount(0);
-  return BlocksNeeded(id, {.computed = num_tokens(id), .covered = covered},
-                      /*is_admission=*/false);
+  return BlocksNeeded(
+      id, {.computed = num_tokens(id), .tokens = covered, .covered = covered},
+      /*is_admission=*/false);
 }
 
 BlockCount KvCacheManager::BlocksNeeded(SequenceId id, const Demand& demand,
@@ -345,7 +360,7 @@ BlockCount KvCacheManager::BlocksNeeded(SequenceId id, int group,
     const TokenCount encoder = encoder_tokens_[Row(id)];
     return length > 0 ? BlockCount(0) : size.CoveringBlocks(encoder);
   }
-  BlockCount end = size.CoveringBlocks(demand.covered);
+  BlockCount end = size.CoveringBlocks(demand.slots(options));
   std::int64_t needed = 0;
   std::int64_t present = length;
   if (demand.match != nullptr) {
@@ -388,10 +403,15 @@ void KvCacheManager::ReleaseSkipped(SequenceId id, TokenCount computed) {
         group_rules::SkippedBlocks(group.options, computed).value(),
         static_cast<std::int64_t>(table.size())));
     given_back_.clear();
-    // A null block ends it: what lies before was given back before.
+    // A null block ends it: what lies before was given back before. But between
+    // two states lie the blocks that the step from one to the other skipped.
+    const bool has_gaps = group.options.kind == AttentionKind::kStateSpace;
     for (std::int32_t i = end - 1; i >= sinks; --i) {
       const BlockId block = table[static_cast<std::size_t>(i)];
-      if (block == kNullBlock) break;
+      if (block == kNullBlock) {
+        if (has_gaps && given_back_.empty()) continue;
+        break;
+      }
       given_back_.push_back(block);
       group.tables.Set(row(id), i, kNullBlock);
     }
@@ -441,8 +461,8 @@ void KvCacheManager::Cover(SequenceId id, int group, const Demand& demand) {
         row, static_cast<std::int32_t>(size.CoveringBlocks(encoder).value())));
     return;
   }
-  const auto end =
-      static_cast<std::int32_t>(size.CoveringBlocks(demand.covered).value());
+  const auto end = static_cast<std::int32_t>(
+      size.CoveringBlocks(demand.slots(options)).value());
   const auto first =
       static_cast<std::int32_t>(size.FullBlocks(demand.computed).value());
   for (std::int32_t i = first; i < std::min(end, length); ++i) {
@@ -492,7 +512,8 @@ void KvCacheManager::CopyPartial(SequenceId id, const PrefixMatch& match) {
 }
 
 void KvCacheManager::RegisterContent(SequenceId id,
-                                     std::span<const TokenId> tokens) {
+                                     std::span<const TokenId> tokens,
+                                     TokenCount computed) {
   SequenceContent& content = this->content(id);
   if (num_tokens(id) < cache_->NextDue(content) ||
       cache_->TryRegisterNext(content, tokens, num_tokens(id), block_table(id),
@@ -503,8 +524,8 @@ void KvCacheManager::RegisterContent(SequenceId id,
   for (int group = 0; group < num_groups(); ++group) {
     tables_of_.push_back(block_table(id, group));
   }
-  for (const PrefixCache::Equal& equal :
-       cache_->Register(content, tokens, num_tokens(id), tables_of_, pool_)) {
+  for (const PrefixCache::Equal& equal : cache_->Register(
+           content, tokens, computed, num_tokens(id), tables_of_, pool_)) {
     BlockTables& tables = groups_[static_cast<std::size_t>(equal.group)].tables;
     const BlockId own =
         tables.row(row(id))[static_cast<std::size_t>(equal.index)];
@@ -523,7 +544,8 @@ void KvCacheManager::RefreshLimits(SequenceId id, const Demand& demand) {
   for (const Group& group : groups_) {
     if (group.options.kind == AttentionKind::kCross) continue;
     const BlockSize size = group.options.block_size;
-    limit = std::min(limit, size.Slots(size.CoveringBlocks(demand.covered)));
+    limit = std::min(
+        limit, size.Slots(size.CoveringBlocks(demand.slots(group.options))));
     if (!gives_back_) continue;
     const std::optional<TokenCount> skip =
         group_rules::NextSkip(group.options, demand.computed);
@@ -587,22 +609,18 @@ void KvCacheManager::Unindex(BlockId block, RemovalReason reason) {
 }
 
 absl::Status KvCacheManager::Truncate(SequenceId id, TokenCount num_tokens) {
-  if (absl::Status status = Rewind(id, num_tokens); !status.ok()) {
+  if (absl::Status status = CheckCut(id, num_tokens); !status.ok()) {
     return status;
   }
-  for (Group& group : groups_) {
-    if (group.options.kind == AttentionKind::kCross) continue;
-    ShrinkTable(
-        group, row(id),
-        static_cast<std::int32_t>(
-            group.options.block_size.CoveringBlocks(num_tokens).value()));
-  }
+  Cut(id, num_tokens, /*keep_blocks=*/false);
   return absl::OkStatus();
 }
 
 absl::Status KvCacheManager::Retract(SequenceId id, TokenCount num_tokens) {
-  if (!IsLive(id)) return NotLive(id);
-  if (cache_ != nullptr && num_tokens >= TokenCount(0)) {
+  if (absl::Status status = CheckCut(id, num_tokens); !status.ok()) {
+    return status;
+  }
+  if (cache_ != nullptr) {
     for (int group = 0; group < num_groups(); ++group) {
       const std::span<const BlockId> table = block_table(id, group);
       const auto first = static_cast<std::size_t>(
@@ -614,23 +632,79 @@ absl::Status KvCacheManager::Retract(SequenceId id, TokenCount num_tokens) {
       }
     }
   }
-  return Truncate(id, num_tokens);
+  Cut(id, num_tokens, /*keep_blocks=*/false);
+  return absl::OkStatus();
+}
+
+// A sequence is cut only to where the next token still has all that it looks
+// at, and a block to be written to.
+absl::Status KvCacheManager::CheckCut(SequenceId id,
+                                      TokenCount num_tokens) const {
+  if (!IsLive(id)) return NotLive(id);
+  const TokenCount present = this->num_tokens(id);
+  if (num_tokens < TokenCount(0) || num_tokens > present) {
+    return absl::OutOfRangeError(
+        absl::StrFormat("a sequence of %d tokens cannot be cut to %d",
+                        present.value(), num_tokens.value()));
+  }
+  if (num_tokens == present) return absl::OkStatus();
+  for (int group = 0; group < num_groups(); ++group) {
+    const KvCacheGroupOptions& options = group_options(group);
+    if (group_rules::KeepsAll(options) || !group_rules::IsShareable(options)) {
+      continue;
+    }
+    const std::span<const BlockId> table = block_table(id, group);
+    const std::int64_t end =
+        options.block_size.CoveringBlocks(num_tokens).value();
+    for (std::int64_t i =
+             group_rules::SkippedBlocks(options, num_tokens).value();
+         i < end; ++i) {
+      if (table[static_cast<std::size_t>(i)] != kNullBlock) continue;
+      return absl::FailedPreconditionError(
+          absl::StrFormat("a sequence of %d tokens cannot be cut to %d: group "
+                          "%d has given back "
+                          "what lies there",
+                          present.value(), num_tokens.value(), group));
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status KvCacheManager::Rewind(SequenceId id, TokenCount num_tokens) {
-  if (!IsLive(id)) return NotLive(id);
-  if (num_tokens < TokenCount(0) || num_tokens > this->num_tokens(id)) {
-    return absl::OutOfRangeError(
-        absl::StrFormat("a sequence of %d tokens cannot be cut to %d",
-                        this->num_tokens(id).value(), num_tokens.value()));
+  if (absl::Status status = CheckCut(id, num_tokens); !status.ok()) {
+    return status;
   }
+  Cut(id, num_tokens, /*keep_blocks=*/true);
+  return absl::OkStatus();
+}
+
+void KvCacheManager::Cut(SequenceId id, TokenCount num_tokens,
+                         bool keep_blocks) {
   // The limit sends the next append through `Cover`: the block that it writes
   // may be shared.
   Sequence& sequence = sequences_[Row(id)];
   sequence.num_tokens = static_cast<std::int32_t>(num_tokens.value());
   sequence.append_limit = sequence.write_limit = sequence.num_tokens;
   if (cache_ != nullptr) cache_->Rewind(content(id), num_tokens);
-  return absl::OkStatus();
+  const bool held = HoldsTokens(Row(id));
+  for (Group& group : groups_) {
+    if (group.options.kind == AttentionKind::kCross) continue;
+    const BlockSize size = group.options.block_size;
+    const std::span<const BlockId> table = group.tables.row(row(id));
+    const auto first =
+        std::min(static_cast<std::size_t>(size.FullBlocks(num_tokens).value()),
+                 table.size());
+    // What is null cannot be kept for tokens to come: they are written there.
+    if (keep_blocks &&
+        std::find(table.begin() + static_cast<std::ptrdiff_t>(first),
+                  table.end(), kNullBlock) == table.end()) {
+      continue;
+    }
+    ShrinkTable(
+        group, row(id),
+        static_cast<std::int32_t>(size.CoveringBlocks(num_tokens).value()));
+  }
+  if (held && !HoldsTokens(Row(id))) --num_holding_;
 }
 
 absl::StatusOr<SequenceId> KvCacheManager::Fork(SequenceId id) {
@@ -656,7 +730,7 @@ absl::StatusOr<SequenceId> KvCacheManager::Fork(SequenceId id) {
   // Neither may write the last block before `Cover` has looked at it.
   child.append_limit = parent.append_limit = parent.num_tokens;
   child.write_limit = parent.write_limit = parent.num_tokens;
-  if (!block_table(*fork).empty()) ++num_holding_;
+  if (HoldsTokens(Row(*fork))) ++num_holding_;
   if (cache_ != nullptr) {
     cache_->Detach(content(*fork));
     cache_->Fork(content(id), content(*fork));
@@ -666,6 +740,7 @@ absl::StatusOr<SequenceId> KvCacheManager::Fork(SequenceId id) {
 
 absl::Status KvCacheManager::Release(SequenceId id) {
   if (!IsLive(id)) return NotLive(id);
+  if (HoldsTokens(Row(id))) --num_holding_;
   for (Group& group : groups_) ShrinkTable(group, row(id), 0);
   if (cache_ != nullptr) cache_->Detach(content(id));
   num_pinned_blocks_ -= num_pinned_[Row(id)];
@@ -681,7 +756,6 @@ void KvCacheManager::ShrinkTable(Group& group, std::int32_t row,
                                  std::int32_t length) {
   const std::span<const BlockId> table = group.tables.row(row);
   if (std::cmp_less_equal(table.size(), length)) return;
-  if (length == 0 && &group == &groups_.front()) --num_holding_;
   const std::span<const BlockId> rest =
       table.subspan(static_cast<std::size_t>(length));
   PAGEDKV_CHECK(pool_.ReleaseReversed(rest).ok());
@@ -773,7 +847,11 @@ absl::StatusOr<SequenceId> KvCacheManager::Pin(std::span<const TokenId> tokens,
   }
   const absl::StatusOr<bool> held =
       TryAppend(*id, TokenCount(0), {.match = &match});
-  PAGEDKV_CHECK(held.ok() && *held);
+  PAGEDKV_CHECK(held.ok());
+  if (!*held) {  // blocks for its encoder are lacking
+    PAGEDKV_CHECK(Release(*id).ok());
+    return absl::ResourceExhaustedError("the pool has too few free blocks");
+  }
   num_pinned_[Row(*id)] = static_cast<std::int32_t>(blocks);
   num_pinned_blocks_ += blocks;
   return id;
@@ -847,7 +925,12 @@ void KvCacheManager::FillCsr(std::span<const SequenceId> ids,
   csr.indices.clear();
   csr.last_page_len.clear();
   for (SequenceId id : ids) {
-    const std::int64_t blocks = size.CoveringBlocks(num_tokens(id)).value();
+    TokenCount tokens = num_tokens(id);
+    if (group_options(group).kind == AttentionKind::kCross) {
+      tokens = block_table(id, group).empty() ? TokenCount(0)
+                                              : encoder_tokens_[Row(id)];
+    }
+    const std::int64_t blocks = size.CoveringBlocks(tokens).value();
     for (BlockId block :
          block_table(id, group).first(static_cast<std::size_t>(blocks))) {
       csr.indices.push_back(block.value());
@@ -856,7 +939,7 @@ void KvCacheManager::FillCsr(std::span<const SequenceId> ids,
     const TokenCount before_last =
         size.Slots(BlockCount(std::max<std::int64_t>(blocks - 1, 0)));
     csr.last_page_len.push_back(
-        static_cast<std::int32_t>((num_tokens(id) - before_last).value()));
+        static_cast<std::int32_t>((tokens - before_last).value()));
   }
 }
 
@@ -874,13 +957,13 @@ BlockCount KvCacheManager::BlocksFor(TokenCount num_tokens,
   return blocks;
 }
 
-void KvCacheManager::ClearCopies() {
-  copies_.clear();
-  if (cache_ != nullptr) cache_->BeginStep();
-}
-
 void KvCacheManager::ClearDirty() {
   for (Group& group : groups_) group.tables.ClearDirty();
+}
+
+void KvCacheManager::ClearCopies() {
+  copies_.clear();
+  if (cache_ != nullptr) cache_->EndStep();
 }
 
 absl::Status KvCacheManager::CheckInvariants() const {
@@ -899,7 +982,7 @@ absl::Status KvCacheManager::CheckInvariants() const {
     const Sequence& sequence = sequences_[row];
     const bool is_live = sequence.generation % 2 == 1;
     live += is_live ? 1 : 0;
-    holding += tables(0).length(static_cast<std::int32_t>(row)) > 0 ? 1 : 0;
+    holding += HoldsTokens(row) ? 1 : 0;
     for (const Group& group : groups_) {
       const std::span<const BlockId> table =
           group.tables.row(static_cast<std::int32_t>(row));

@@ -116,17 +116,18 @@ absl::StatusOr<std::unique_ptr<PrefixCache>> PrefixCache::Create(
       .num_groups = static_cast<int>(groups.size()),
       .unit = BlockSize(units->unit),
       .secret = options.secret,
+      .edge_hash_mask = options.edge_hash_mask,
       .hasher = MakeHasher(options, policy != nullptr)};
   return std::unique_ptr<PrefixCache>(
-      new PrefixCache(options, groups, num_blocks, std::move(index_options),
+      new PrefixCache(options, groups, std::move(index_options),
                       BlockSize(static_cast<std::int32_t>(units->alignment)),
-                      std::move(policy)));
+                      num_blocks, std::move(policy)));
 }
 
 PrefixCache::PrefixCache(const PrefixCacheOptions& options,
                          std::span<const KvCacheGroupOptions> groups,
-                         BlockCount num_blocks,
                          PrefixIndexOptions index_options, BlockSize alignment,
+                         BlockCount num_blocks,
                          std::unique_ptr<EvictionPolicy> policy)
     : options_(options),
       alignment_(alignment),
@@ -138,16 +139,18 @@ PrefixCache::PrefixCache(const PrefixCacheOptions& options,
                 std::none_of(groups.begin(), groups.end(),
                              [](const KvCacheGroupOptions& group) {
                                return group.kind ==
-                                      AttentionKind::kSlidingWindow;
+                                          AttentionKind::kSlidingWindow ||
+                                      group.kind == AttentionKind::kStateSpace;
                              })),
       registers_tails_(options.vllm_compatible && groups.size() > 1),
       lanes_(groups.size()) {
-  if (options_.deduplicate || options_.partial_block_reuse) {
-    stored_in_.resize(static_cast<std::size_t>(num_blocks.value()));
-  }
   for (const KvCacheGroupOptions& group : groups) {
     groups_.push_back(
         {group, group.block_size.value() / index_.unit().value()});
+    if (options_.deduplicate || options_.partial_block_reuse ||
+        group.kind == AttentionKind::kStateSpace) {
+      births_.resize(static_cast<std::size_t>(num_blocks.value()));
+    }
   }
 }
 
@@ -212,7 +215,9 @@ void PrefixCache::Match(std::span<const TokenId> tokens,
     if (options_.partial_block_reuse) MatchPartial(content, most, match);
   } else {
     GatherLanes(units);
-    match.num_tokens = matcher_.Match(lanes_, most, match.blocks);
+    // Not beyond what is indexed, though a chunk looks at nothing before it.
+    const TokenCount walked = index_.unit().Slots(BlockCount(units));
+    match.num_tokens = matcher_.Match(lanes_, walked, match.blocks);
   }
   const auto depth = static_cast<std::int32_t>(
       index_.unit().FullBlocks(match.num_tokens).value());
@@ -253,7 +258,11 @@ void PrefixCache::MatchPartial(const PrefixContent& content,
                       static_cast<std::size_t>(max_tokens.value()) - begin));
   const auto end = std::mismatch(ours.begin(), ours.end(), theirs.begin());
   const auto common = end.first - ours.begin();
-  if (source == kNullBlock || common == 0 || !IsComputed(source)) return;
+  // The copy is made before the step writes: not of what it writes.
+  if (source == kNullBlock || common == 0 ||
+      BirthInThisStep(source) != nullptr) {
+    return;
+  }
   match.partial_source = source;
   match.partial_tokens = TokenCount(common);
   match.num_tokens += match.partial_tokens;
@@ -267,6 +276,11 @@ void PrefixCache::GatherLanes(std::int32_t units) {
     for (const PrefixIndex::Segment& segment : path_) {
       const auto ids = index_.Blocks(segment, static_cast<int>(group));
       lane.insert(lane.end(), ids.begin(), ids.end());
+    }
+    // A step reads its states before it writes any: not those of this step.
+    if (groups_[group].options.kind != AttentionKind::kStateSpace) continue;
+    for (BlockId& block : lane) {
+      if (BirthInThisStep(block) != nullptr) block = kNullBlock;
     }
   }
 }
@@ -294,10 +308,12 @@ void PrefixCache::CountRequest(const PrefixMatch& match,
 
 std::span<const PrefixCache::Equal> PrefixCache::Register(
     SequenceContent& content, std::span<const TokenId> tokens,
-    TokenCount num_tokens, std::span<const std::span<const BlockId>> tables,
-    BlockPool& pool) {
+    TokenCount computed, TokenCount num_tokens,
+    std::span<const std::span<const BlockId>> tables, BlockPool& pool) {
   equal_.clear();
+  computed_ = static_cast<std::int32_t>(computed.value());
   if (!content.is_attached) return equal_;
+  const TokenCount held = num_tokens;
   num_tokens = std::min(num_tokens, TokenCount(Size(tokens)));
   const auto end = static_cast<std::int32_t>(std::max<std::int64_t>(
       alignment_.Slots(alignment_.FullBlocks(num_tokens)).value(),
@@ -317,10 +333,10 @@ std::span<const PrefixCache::Equal> PrefixCache::Register(
   for (std::size_t group = 0; group < groups_.size(); ++group) {
     if (!group_rules::IsShareable(groups_[group].options)) continue;
     for (const PrefixIndex::Segment& segment : path_) {
-      Index(segment, group, tables[group], content, pool);
+      Index(segment, group, tables[group], held, content, pool);
     }
     if (options_.events && end > begin) {
-      NoteStored(content, tokens, group, begin, end, tables[group]);
+      NoteStored(content, tokens, group, begin, end, tables[group], held);
     }
     if (registers_tails_ && groups_[group].units_per_block > 1 &&
         group_rules::KeepsAll(groups_[group].options)) {
@@ -350,12 +366,22 @@ void PrefixCache::RegisterTail(const SequenceContent& content,
   }
   const BlockId block = table[static_cast<std::size_t>(index)];
   const PrefixIndex::Segment tail = index_.Before({content.cursor.node, depth});
+  const bool is_new = block != kNullBlock && !index_.Contains(block);
   if (block == kNullBlock ||
       !index_.Insert(tail.node, tail.begin, static_cast<int>(group), block,
                      /*only_if_vacant=*/true)) {
     return;
   }
-  pool.SetCached(block, true);
+  if (is_new) {
+    pool.SetCached(block, true);
+    ++metrics_.blocks_stored;
+    if (policy_ != nullptr) {
+      policy_->OnInsert(
+          block,
+          InfoOf(content, {tail.node, depth, static_cast<std::int32_t>(group)},
+                 index));
+    }
+  }
   if (!options_.events) return;
   BlocksStored event = StoredEvent(content, group);
   event.block_size = unit.value();
@@ -368,9 +394,23 @@ void PrefixCache::RegisterTail(const SequenceContent& content,
   events_.Append(std::move(event));
 }
 
+// Whether the block that ends at `depth` holds what a hit can use, in a
+// sequence of `held` tokens. A state is that of the last token computed in the
+// block: of its end only if the sequence has stopped there.
+bool PrefixCache::IsHittable(std::size_t group, std::int32_t depth,
+                             TokenCount held) const {
+  const KvCacheGroupOptions& options = groups_[group].options;
+  if (options.kind == AttentionKind::kStateSpace) {
+    return index_.unit().Slots(BlockCount(depth)) == held;
+  }
+  return group_rules::IsWorthIndexing(
+      options, depth / groups_[group].units_per_block - 1,
+      TokenCount(alignment_.value()));
+}
+
 // Indexes what of `group`'s table ends in the segment.
 void PrefixCache::Index(PrefixIndex::Segment segment, std::size_t group,
-                        std::span<const BlockId> table,
+                        std::span<const BlockId> table, TokenCount held,
                         const SequenceContent& content, BlockPool& pool) {
   const std::int32_t units = groups_[group].units_per_block;
   if (is_plain_ && units == 1) {
@@ -387,8 +427,9 @@ void PrefixCache::Index(PrefixIndex::Segment segment, std::size_t group,
     metrics_.blocks_stored += stored;
     return;
   }
-  const bool is_masked =
-      groups_[group].options.kind == AttentionKind::kSlidingWindow;
+  const AttentionKind kind = groups_[group].options.kind;
+  const bool is_masked = kind == AttentionKind::kSlidingWindow ||
+                         kind == AttentionKind::kStateSpace;
   // The first position of the segment at which a block of the group ends.
   std::int32_t position = (segment.begin / units + 1) * units - 1;
   for (std::int64_t index = position / units; position < segment.end;
@@ -396,11 +437,7 @@ void PrefixCache::Index(PrefixIndex::Segment segment, std::size_t group,
     if (index >= Size(table)) break;
     const BlockId block = table[static_cast<std::size_t>(index)];
     if (block == kNullBlock) continue;
-    if (is_masked &&
-        !group_rules::IsWorthIndexing(groups_[group].options, index,
-                                      TokenCount(alignment_.value()))) {
-      continue;
-    }
+    if (is_masked && !IsHittable(group, position + 1, held)) continue;
     Put(segment.node, position, group, index, block, content, pool);
   }
 }
@@ -417,7 +454,16 @@ void PrefixCache::Put(PrefixIndex::NodeId node, std::int32_t position,
   if (options_.deduplicate) {
     const BlockId indexed =
         index_.BlockAt(node, position, static_cast<int>(group));
-    if (indexed != kNullBlock && IsComputed(indexed)) {
+    // The own tokens before this step are given up with the block. One that
+    // this step writes has them only if its own sequence was as far.
+    const Birth* const birth = BirthInThisStep(indexed);
+    // And the state that the step goes on from must stay where it is.
+    const KvCacheGroupOptions& options = groups_[group].options;
+    const bool is_read =
+        options.kind == AttentionKind::kStateSpace &&
+        index * options.block_size.value() < std::int64_t{computed_};
+    if (indexed != kNullBlock && !is_read &&
+        (birth == nullptr || birth->computed >= computed_)) {
       equal_.push_back(
           {static_cast<int>(group), static_cast<std::int32_t>(index), indexed});
       return;
@@ -426,8 +472,8 @@ void PrefixCache::Put(PrefixIndex::NodeId node, std::int32_t position,
   index_.Insert(node, position, static_cast<int>(group), block);
   pool.SetCached(block, true);
   ++metrics_.blocks_stored;
-  if (!stored_in_.empty()) {
-    stored_in_[static_cast<std::size_t>(block.value())] = step_;
+  if (!births_.empty()) {
+    births_[static_cast<std::size_t>(block.value())] = {step_, computed_};
   }
   if (policy_ != nullptr) {
     policy_->OnInsert(
@@ -449,9 +495,10 @@ CachedBlockInfo PrefixCache::InfoOf(const SequenceContent& content,
     // The range that the block ends in.
     if (end <= range.begin || end > range.end) continue;
     info.priority = range.priority;
-    const std::int64_t left =
-        std::numeric_limits<std::int64_t>::max() - now_ns_;
-    info.expires_ns = now_ns_ + std::min(left, range.duration_ns);
+    const std::int64_t left = std::numeric_limits<std::int64_t>::max() -
+                              std::max<std::int64_t>(now_ns_, 0);
+    info.expires_ns =
+        now_ns_ + std::clamp<std::int64_t>(range.duration_ns, 0, left);
   }
   return info;
 }
@@ -530,7 +577,7 @@ BlocksStored PrefixCache::StoredEvent(const SequenceContent& content,
 void PrefixCache::NoteStored(const SequenceContent& content,
                              std::span<const TokenId> tokens, std::size_t group,
                              std::int32_t begin, std::int32_t end,
-                             std::span<const BlockId> table) {
+                             std::span<const BlockId> table, TokenCount held) {
   const BlockSize size = groups_[group].options.block_size;
   BlocksStored event = StoredEvent(content, group);
   if (begin > 0) {
@@ -544,8 +591,7 @@ void PrefixCache::NoteStored(const SequenceContent& content,
          depth <= segment.end; depth += units) {
       const std::int64_t index = depth / units - 1;
       if (table[static_cast<std::size_t>(index)] == kNullBlock ||
-          !group_rules::IsWorthIndexing(groups_[group].options, index,
-                                        TokenCount(alignment_.value()))) {
+          !IsHittable(group, depth, held)) {
         continue;
       }
       event.hashes.push_back(index_.HashAt({segment.node, depth}));

@@ -88,12 +88,13 @@ class PrefixCache {
     BlockId indexed;
   };
   /// Indexes the blocks that the first `num_tokens` of `tokens` fill, as far as
-  /// they are not. `tables[g]` is the sequence's table of group g. Returns what
-  /// could be deduplicated, if asked to by option; valid until the next call.
+  /// they are not. The first `computed` were there before this step.
+  /// `tables[g]` is the sequence's table of group g. Returns what could be
+  /// deduplicated, if asked to by option; valid until the next call.
   std::span<const Equal> Register(
       SequenceContent& content, std::span<const TokenId> tokens,
-      TokenCount num_tokens, std::span<const std::span<const BlockId>> tables,
-      BlockPool& pool);
+      TokenCount computed, TokenCount num_tokens,
+      std::span<const std::span<const BlockId>> tables, BlockPool& pool);
   /// The most frequent case of `Register`: one more block of the only group,
   /// which follows the last. False, and nothing is done, in any other.
   bool TryRegisterNext(SequenceContent& content,
@@ -131,9 +132,8 @@ class PrefixCache {
 
   /// Blocks that were taken for something else leave the index.
   void RemoveEvicted(std::span<const BlockId> blocks);
-  /// What is indexed up to here is computed before copies that are asked for
-  /// from here on are made.
-  void BeginStep() { ++step_; }
+  /// What was registered up to here is written before anything that follows.
+  void EndStep() { ++step_; }
   /// `block` leaves the index; the pool's mark is the caller's business.
   void Remove(BlockId block, RemovalReason reason);
   /// Everything leaves the index.
@@ -163,6 +163,12 @@ class PrefixCache {
   [[nodiscard]] absl::Status CheckInvariants(const BlockPool& pool) const;
 
  private:
+  // When a block was indexed, and how many tokens its sequence had before.
+  struct Birth {
+    std::uint32_t step = 0;
+    std::int32_t computed = 0;
+  };
+
   struct GroupState {
     KvCacheGroupOptions options;
     std::int32_t units_per_block = 1;
@@ -170,16 +176,18 @@ class PrefixCache {
 
   PrefixCache(const PrefixCacheOptions& options,
               std::span<const KvCacheGroupOptions> groups,
-              BlockCount num_blocks, PrefixIndexOptions index_options,
-              BlockSize alignment, std::unique_ptr<EvictionPolicy> policy);
+              PrefixIndexOptions index_options, BlockSize alignment,
+              BlockCount num_blocks, std::unique_ptr<EvictionPolicy> policy);
 
   void GatherLanes(std::int32_t units);
   void MatchSingle(std::int32_t max_units, PrefixMatch& match);
   void MatchPartial(const PrefixContent& content, TokenCount max_tokens,
                     PrefixMatch& match) const;
+  [[nodiscard]] bool IsHittable(std::size_t group, std::int32_t depth,
+                                TokenCount held) const;
   void Index(PrefixIndex::Segment segment, std::size_t group,
-             std::span<const BlockId> table, const SequenceContent& content,
-             BlockPool& pool);
+             std::span<const BlockId> table, TokenCount held,
+             const SequenceContent& content, BlockPool& pool);
   void Put(PrefixIndex::NodeId node, std::int32_t position, std::size_t group,
            std::int64_t index, BlockId block, const SequenceContent& content,
            BlockPool& pool);
@@ -192,15 +200,17 @@ class PrefixCache {
   void NoteStored(const SequenceContent& content,
                   std::span<const TokenId> tokens, std::size_t group,
                   std::int32_t begin, std::int32_t end,
-                  std::span<const BlockId> table);
+                  std::span<const BlockId> table, TokenCount held);
   [[nodiscard]] BlocksStored StoredEvent(const SequenceContent& content,
                                          std::size_t group) const;
   [[nodiscard]] CachedBlockInfo InfoOf(const SequenceContent& content,
                                        PrefixIndex::Place place,
                                        std::int64_t index) const;
   void NoteRemoved(RemovalReason reason);
-  [[nodiscard]] bool IsComputed(BlockId block) const {
-    return stored_in_[static_cast<std::size_t>(block.value())] != step_;
+  [[nodiscard]] const Birth* BirthInThisStep(BlockId block) const {
+    if (births_.empty()) return nullptr;
+    const Birth& birth = births_[static_cast<std::size_t>(block.value())];
+    return birth.step == step_ ? &birth : nullptr;
   }
 
   PrefixCacheOptions options_;
@@ -214,17 +224,16 @@ class PrefixCache {
   KvEventLog events_;
   PrefixCacheMetrics metrics_;
   std::int64_t now_ns_ = 0;
-  // The step that each block was indexed in, where that matters: a block of the
-  // step under way has no KV yet that could be copied.
-  std::uint32_t step_ = 1;
-  std::vector<std::uint32_t> stored_in_;
   std::uint64_t version_ = 1;
+  std::uint32_t step_ = 1;
+  std::vector<Birth> births_;  // by block; empty where nobody asks
 
   // Scratch of the call under way.
   std::vector<PrefixIndex::Segment> path_;
   std::vector<std::vector<BlockId>> lanes_;  // [groups][units]
   std::vector<PrefixIndex::Removed> removed_;
   std::vector<Equal> equal_;
+  std::int32_t computed_ = 0;
 };
 
 }  // namespace pagedkv

@@ -468,7 +468,7 @@ std::int32_t PrefixIndex::MoveHomes(NodeId id, std::int32_t begin,
       if (head == kNullBlock) continue;
       ++moved;
       const Place old{owner, position + 1, group};
-      VisitRing(head, [&](BlockId block) {
+      VisitRing(head, old, [&](BlockId block) {
         if (home(block) == old) {
           homes_[Index(block)].node = id;
           return;
@@ -556,25 +556,39 @@ std::optional<PrefixIndex::Segment> PrefixIndex::After(Cursor cursor) const {
 }
 
 BlockId PrefixIndex::DeepestFollower(BlockId block) const {
-  Place place = home(block);
-  while (node(place.node).first_child != kNoNode) {
-    place.node = node(place.node).first_child;
+  const Place place = home(block);
+  NodeId id = place.node;
+  const auto descend = [&] {
+    while (node(id).first_child != kNoNode) id = node(id).first_child;
+  };
+  // Children before their parents: the first that is found has no followers.
+  for (descend();;) {
+    const Node& node = this->node(id);
+    const BlockId* const lane = Lane(node, place.group);
+    for (std::int32_t i = node.end - 1; i >= std::max(node.start, place.depth);
+         --i) {
+      if (lane[i - node.start] != kNullBlock) return lane[i - node.start];
+    }
+    if (id == place.node) return block;
+    if (node.next_sibling != kNoNode) {
+      id = node.next_sibling;
+      descend();
+    } else {
+      id = node.parent;
+    }
   }
-  const Node& leaf = node(place.node);
-  for (std::int32_t i = leaf.end - 1; i >= std::max(leaf.start, place.depth);
-       --i) {
-    const BlockId found = Lane(leaf, place.group)[i - leaf.start];
-    if (found != kNullBlock) return found;
-  }
-  return block;
 }
 
 // Blocks.
 
+// Visits what is at `place`, whose first block is `head`.
 template <typename Visit>
-void PrefixIndex::VisitRing(BlockId head, Visit visit) const {
+void PrefixIndex::VisitRing(BlockId head, const Place& place,
+                            Visit visit) const {
+  // A block has equals at its home only; at a further place it is alone.
+  const bool is_alone = duplicates_.empty() || home(head) != place;
   visit(head);
-  if (duplicates_.empty()) return;
+  if (is_alone) return;
   const auto first = duplicates_.find(head);
   if (first == duplicates_.end()) return;
   for (BlockId block = first->second.next; block != head;
@@ -778,7 +792,7 @@ absl::Status PrefixIndex::CheckNode(NodeId id, std::int64_t& keys,
       last_entry = std::max(last_entry, i);
       const Place place{id, i + 1, group};
       absl::Status status = absl::OkStatus();
-      VisitRing(head, [&](BlockId block) {
+      VisitRing(head, place, [&](BlockId block) {
         ++places;
         const auto further = further_places_.find(block);
         if (home(block) == place ||

@@ -228,8 +228,8 @@ class PrefixIndex {
   /// A position that follows (id, depth) in the tree: the next of the run, or
   /// the first of the child that was added last. Nullopt at the end of a leaf.
   [[nodiscard]] std::optional<Segment> After(Cursor cursor) const;
-  /// The last block that continues the content of `block` (the end of the run
-  /// and of first children), or `block` itself. O(nodes below it).
+  /// A block that continues the content of `block`, in its group, and that no
+  /// other continues; `block` itself if none does. O(positions below it).
   [[nodiscard]] BlockId DeepestFollower(BlockId block) const;
 
   /// Distinct (content, group) pairs that name a block.
@@ -364,7 +364,7 @@ class PrefixIndex {
   absl::Status CheckNode(NodeId id, std::int64_t& keys,
                          std::size_t& places) const;
   template <typename Visit>
-  void VisitRing(BlockId head, Visit visit) const;
+  void VisitRing(BlockId head, const Place& place, Visit visit) const;
 
   PrefixIndexOptions options_;
   std::size_t tokens_bytes_;  // of one position

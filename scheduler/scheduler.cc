@@ -424,6 +424,7 @@ void Scheduler::Impl::FillSlotMapping() {
   for (int group = 0; group < cache_.num_groups(); ++group) {
     std::vector<std::int64_t>& slots =
         slot_mapping_[static_cast<std::size_t>(group)];
+    if (cache_.group_options(group).kind == AttentionKind::kCross) continue;
     slots.resize(static_cast<std::size_t>(plan_tokens_.value()));
     std::int64_t* next = slots.data();
     for (const ScheduledSequence& entry : scheduled_) {

@@ -146,9 +146,13 @@ class KvCacheManager {
 
   /// Forgets all tokens from `num_tokens` on and gives the blocks back that are
   /// no longer covered (rejected drafts, a beam that was cut). NotFound,
-  /// OutOfRange if the sequence is shorter.
+  /// OutOfRange if the sequence is shorter, FailedPrecondition where a group
+  /// has given back what the next token would look at: never for tokens of the
+  /// last append. With state-space layers, it is the client who brings the
+  /// state back.
   absl::Status Truncate(SequenceId id, TokenCount num_tokens);
-  /// Forgets tokens like `Truncate`, and keeps the blocks for those to come.
+  /// Forgets tokens like `Truncate`, and keeps the blocks for those to come, in
+  /// groups that have given none of them back.
   absl::Status Rewind(SequenceId id, TokenCount num_tokens);
 
   /// Like `Truncate`, for tokens that were appended and never computed (a
@@ -192,7 +196,8 @@ class KvCacheManager {
 
   /// Keeps the longest cached prefix of `tokens` from being evicted, until the
   /// returned sequence is released. NotFound if nothing of it is cached,
-  /// ResourceExhausted beyond `max_pinned_blocks` or at `max_sequences`.
+  /// ResourceExhausted beyond `max_pinned_blocks`, at `max_sequences`, or if
+  /// blocks for its encoder's tokens lack.
   absl::StatusOr<SequenceId> Pin(std::span<const TokenId> tokens,
                                  const SequenceOptions& options = {});
   /// `PrefixCacheOptions::vllm_compatible`, for the scheduler.
@@ -245,7 +250,8 @@ class KvCacheManager {
     return tables(group).row(row(id));
   }
   /// Where the token at `position` lies: block id * block_size + offset.
-  /// REQUIRES: the position is below num_tokens(id).
+  /// REQUIRES: the position is below num_tokens(id), or with cross-attention
+  /// below the number of the encoder's tokens, whose slots these are.
   [[nodiscard]] std::int64_t Slot(SequenceId id, std::int32_t position,
                                   int group = 0) const {
     const BlockSize size = block_size(group);
@@ -256,10 +262,11 @@ class KvCacheManager {
     return (size.Slots(block) + size.Remainder(before)).value();
   }
   /// Writes the slots of the tokens at positions first, first + 1, ... to
-  /// `slots`. REQUIRES: the positions are below num_tokens(id).
+  /// `slots`. REQUIRES: the positions are as for `Slot`.
   void FillSlotMapping(SequenceId id, std::int32_t first,
                        std::span<std::int64_t> slots, int group = 0) const;
-  /// Replaces `csr` by the tables of `ids`, in their order. O(blocks).
+  /// Replaces `csr` by the tables of `ids`, in their order, of the encoder's
+  /// tokens with cross-attention. O(blocks).
   void FillCsr(std::span<const SequenceId> ids, CsrBlockTables& csr,
                int group = 0) const;
 
@@ -274,8 +281,9 @@ class KvCacheManager {
 
   /// Copies asked for since the last `ClearCopies`, to be done in this order.
   [[nodiscard]] std::span<const BlockCopy> copies() const { return copies_; }
-  /// The caller has taken the copies of a step: call it once for each step.
-  /// What was appended before is computed before copies that follow are made.
+  /// Also ends the step: what was appended before counts as written from then
+  /// on. Until then a state is not found, and no block is copied in part, since
+  /// copies and states are read before the step writes.
   void ClearCopies();
 
   [[nodiscard]] const BlockPool& pool() const { return pool_; }
@@ -322,8 +330,15 @@ class KvCacheManager {
   // What an append takes.
   struct Demand {
     TokenCount computed{0};  // before it, the match included
+    TokenCount tokens{0};    // after it
     TokenCount covered{0};   // slots wanted, from position 0
     const PrefixMatch* match = nullptr;
+
+    // The same for one group. A state is that of the last token: none is kept
+    // for what may come after.
+    [[nodiscard]] TokenCount slots(const KvCacheGroupOptions& group) const {
+      return group.kind == AttentionKind::kStateSpace ? tokens : covered;
+    }
   };
 
   KvCacheManager(const KvCacheManagerOptions& options, BlockPool pool,
@@ -339,12 +354,16 @@ class KvCacheManager {
   [[nodiscard]] bool IsShared(BlockId block) const {
     return pool_.ref_count(block) > 1;
   }
+  [[nodiscard]] bool HoldsTokens(std::size_t row) const;
   [[nodiscard]] SequenceContent& content(SequenceId id);
   [[nodiscard]] bool TryExtendWritable(SequenceId id, TokenCount count);
   [[nodiscard]] bool IsPlainAppend(SequenceId id, TokenCount count,
                                    const AppendOptions& options) const;
   [[nodiscard]] absl::Status CheckAppend(SequenceId id, TokenCount count,
                                          const AppendOptions& options) const;
+  [[nodiscard]] absl::Status CheckCut(SequenceId id,
+                                      TokenCount num_tokens) const;
+  void Cut(SequenceId id, TokenCount num_tokens, bool keep_blocks);
   [[nodiscard]] BlockCount BlocksNeeded(SequenceId id, int group,
                                         const Demand& demand,
                                         bool is_admission) const;
@@ -356,7 +375,8 @@ class KvCacheManager {
   void OwnBlock(SequenceId id, int group, std::int32_t index,
                 TokenCount computed);
   void CopyPartial(SequenceId id, const PrefixMatch& match);
-  void RegisterContent(SequenceId id, std::span<const TokenId> tokens);
+  void RegisterContent(SequenceId id, std::span<const TokenId> tokens,
+                       TokenCount computed);
   void RefreshLimits(SequenceId id, const Demand& demand);
   void RefreshAppendLimit(SequenceId id);
   void Take(std::span<BlockId> blocks);
@@ -379,7 +399,7 @@ class KvCacheManager {
   BlockCount max_pinned_blocks_;
   std::int32_t max_sequences_;
   std::int32_t num_sequences_ = 0;
-  std::int32_t num_holding_ = 0;  // sequences whose first table has entries
+  std::int32_t num_holding_ = 0;  // sequences that `HoldsTokens`
   std::int64_t num_pinned_blocks_ = 0;
   bool vllm_compatible_ = false;
   bool is_simple_ = false;   // one group, which keeps all

@@ -56,6 +56,9 @@ struct PrefixCacheOptions {
   std::vector<TenantQuota> tenant_quotas = {};
   /// `KvCacheManager::Pin` holds this many blocks at most.
   BlockCount max_pinned_blocks{0};
+  /// For tests: the bits of an edge's hash that count. With 0 all edges of the
+  /// index collide, which costs time and changes no answer.
+  std::uint32_t edge_hash_mask = ~0u;
 };
 
 /// Retention of the tokens [begin, end) of a sequence, for policies that heed
@@ -77,7 +80,9 @@ struct SequenceOptions {
   std::optional<std::int64_t> adapter_id = std::nullopt;
   /// 0 where unknown. Only `vllm_compatible` uses it.
   TokenCount num_prompt_tokens{0};
-  /// Slots for the encoder's tokens, in cross-attention groups.
+  /// Slots for the encoder's tokens, in cross-attention groups. What the
+  /// decoder keeps depends on them: `keys` must tell apart what the encoder
+  /// reads, or its tokens alone decide what is shared.
   TokenCount num_encoder_tokens{0};
   std::int32_t tenant = 0;
   std::vector<RetentionRange> retention = {};

@@ -113,7 +113,8 @@ struct StepPlan {
   std::span<const ScheduledSequence> scheduled;
   TokenCount num_tokens = {};  ///< sum over `scheduled`
   /// [groups][num_tokens]: where the step's tokens are written, sequence by
-  /// sequence.
+  /// sequence. Empty for cross-attention: the slots of a new sequence's encoder
+  /// are those of its block table.
   std::span<const std::vector<std::int64_t>> slot_mapping;
   /// [groups]: the entries of the block tables to upload, see `BlockTables`.
   std::span<const std::span<const DirtyRange>> table_deltas;
