@@ -140,7 +140,7 @@ TEST_P(EvictionPolicyTest, HintsForWhatIsNotCachedAreIgnored) {
 TEST_P(EvictionPolicyTest, ServesTheSmallestPool) {
   const std::unique_ptr<EvictionPolicy> policy = Make(GetParam(), 1);
   CacheSimulator cache(*policy, 1);
-  for (std::uint64_t content : {1, 2, 2, 3, 1, 1, 2}) {
+  for (std::uint64_t content : {1u, 2u, 2u, 3u, 1u, 1u, 2u}) {
     cache.Access(content);
     EXPECT_TRUE(cache.Contains(content));
     EXPECT_TRUE(policy->CheckInvariants().ok()) << policy->CheckInvariants();
@@ -332,7 +332,8 @@ TEST(ArcPolicyTest, AGhostThatIsAskedForMovesTheTarget) {
   const auto policy = Make("arc", 4);
   CacheSimulator cache(*policy, 4);
   // 1 and 2 seen twice, 3 and 4 once; 5 sends 3 to B1.
-  for (std::uint64_t content : {1, 2, 1, 2, 3, 4, 5}) cache.Access(content);
+  for (std::uint64_t content : {1u, 2u, 1u, 2u, 3u, 4u, 5u})
+    cache.Access(content);
   ASSERT_FALSE(cache.Contains(3));
   // The target is 1 now, and T1 = {4, 5} is above it: 4 goes, and then, with
   // the target at 2 and T1 = {5}, it is T2's turn: 1.
@@ -380,9 +381,9 @@ TEST(TinyLfuPolicyTest, WhatIsSeenOftenDisplacesWhatIsNot) {
     cache.Access(content);
   }
   // Evicted each time, and remembered by the sketch.
-  for (int i = 0; i < 8; ++i) {
+  for (std::uint64_t other = 6000; other < 6008; ++other) {
     cache.Access(5000);
-    cache.Access(static_cast<std::uint64_t>(6000 + i));
+    cache.Access(other);
   }
   EXPECT_TRUE(cache.Contains(5000));
 }
