@@ -454,7 +454,7 @@ std::int32_t PrefixIndex::MoveHomes(NodeId id, std::int32_t begin,
       if (head == kNullBlock) continue;
       ++moved;
       const Place old{owner, position + 1, group};
-      VisitRing(head, [&](BlockId block) {
+      VisitRing(old, head, [&](BlockId block) {
         if (home(block) == old) {
           homes_[Index(block)].node = id;
           return;
@@ -561,10 +561,13 @@ BlockId PrefixIndex::DeepestFollower(BlockId block) const {
 
 // Blocks.
 
+// The blocks at `place`, of which `head` is the first. A block is in the ring
+// of its home only.
 template <typename Visit>
-void PrefixIndex::VisitRing(BlockId head, Visit visit) const {
+void PrefixIndex::VisitRing(Place place, BlockId head, Visit visit) const {
+  const bool is_home = home(head) == place;
   visit(head);
-  if (duplicates_.empty()) return;
+  if (!is_home || duplicates_.empty()) return;
   const auto first = duplicates_.find(head);
   if (first == duplicates_.end()) return;
   for (BlockId block = first->second.next; block != head;
@@ -740,7 +743,7 @@ absl::Status PrefixIndex::CheckNode(NodeId id, std::int64_t& keys,
       last_entry = std::max(last_entry, i);
       const Place place{id, i + 1, group};
       absl::Status status = absl::OkStatus();
-      VisitRing(head, [&](BlockId block) {
+      VisitRing(place, head, [&](BlockId block) {
         ++places;
         const auto further = further_places_.find(block);
         if (home(block) == place ||

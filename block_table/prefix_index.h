@@ -300,7 +300,7 @@ class PrefixIndex {
   absl::Status CheckNode(NodeId id, std::int64_t& keys,
                          std::size_t& places) const;
   template <typename Visit>
-  void VisitRing(BlockId head, Visit visit) const;
+  void VisitRing(Place place, BlockId head, Visit visit) const;
 
   PrefixIndexOptions options_;
   std::size_t bytes_per_position_;
