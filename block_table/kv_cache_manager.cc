@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "block_table/group_rules.h"
 #include "block_table/prefix_cache.h"
+#include "pagedkv/kv_index_view.h"
 
 namespace pagedkv {
 namespace {
@@ -20,6 +21,12 @@ constexpr std::int32_t kMaxSequences = 1 << 24;
 absl::Status NotLive(SequenceId id) {
   return absl::NotFoundError(absl::StrFormat(
       "sequence %#x is not live: it was released, or never added", id.value()));
+}
+
+absl::Status NoEvents() {
+  return absl::FailedPreconditionError(
+      "events are off: turn on prefix_caching, content_hash and events to have "
+      "snapshots and digests of the index");
 }
 
 absl::Status CheckGroup(std::size_t index, const KvCacheGroupOptions& group) {
@@ -761,6 +768,16 @@ std::optional<CachedContent> KvCacheManager::cached_content(
 }
 KvEventBatch KvCacheManager::TakeEvents() {
   return cache_ == nullptr ? KvEventBatch{} : cache_->TakeEvents();
+}
+
+absl::StatusOr<KvIndexSnapshot> KvCacheManager::SnapshotIndex() const {
+  if (cache_ == nullptr || !cache_->has_events()) return NoEvents();
+  return cache_->Snapshot(pool_);
+}
+
+absl::StatusOr<IndexDigest> KvCacheManager::index_digest() {
+  if (cache_ == nullptr || !cache_->has_events()) return NoEvents();
+  return cache_->Digest(pool_);
 }
 
 void KvCacheManager::FillSlotMapping(SequenceId id, std::int32_t first,

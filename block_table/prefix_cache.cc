@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -305,6 +306,7 @@ std::span<const PrefixCache::Equal> PrefixCache::Register(
   }
   for (std::size_t group = 0; group < groups_.size(); ++group) {
     if (!group_rules::IsShareable(groups_[group].options)) continue;
+    unchanged_.clear();
     for (const PrefixIndex::Segment& segment : path_) {
       Index(segment, group, tables[group], content, pool);
     }
@@ -386,13 +388,17 @@ void PrefixCache::Put(PrefixIndex::NodeId node, std::int32_t position,
   if (index_.Contains(block)) {
     // It is indexed here already (a fork's is), or as the tail of a prompt.
     const std::int32_t units = groups_[group].units_per_block;
-    if (index_.home(block).depth % units == 0) return;
+    if (index_.home(block).depth % units == 0) {
+      unchanged_.push_back(index);
+      return;
+    }
     Remove(block, RemovalReason::kInvalid);
   }
   if (options_.deduplicate) {
     const BlockId indexed =
         index_.BlockAt(node, position, static_cast<int>(group));
     if (indexed != kNullBlock) {
+      unchanged_.push_back(index);
       equal_.push_back(
           {static_cast<int>(group), static_cast<std::int32_t>(index), indexed});
       return;
@@ -506,7 +512,8 @@ void PrefixCache::NoteStored(const SequenceContent& content,
       const std::int64_t index = depth / units - 1;
       if (table[static_cast<std::size_t>(index)] == kNullBlock ||
           !group_rules::IsWorthIndexing(groups_[group].options, index,
-                                        TokenCount(alignment_.value()))) {
+                                        TokenCount(alignment_.value())) ||
+          std::binary_search(unchanged_.begin(), unchanged_.end(), index)) {
         continue;
       }
       event.hashes.push_back(index_.HashAt({segment.node, depth}));
@@ -524,6 +531,42 @@ void PrefixCache::NoteRemoved(RemovalReason reason) {
                                  .blocks = {removed.block},
                                  .reason = reason});
   }
+}
+
+KvIndexSnapshot PrefixCache::Snapshot(const BlockPool& pool) const {
+  std::vector<PrefixIndex::Removed> keys;
+  for (std::int32_t i = 1; i < pool.num_blocks().value(); ++i) {
+    index_.AppendKeys(BlockId(i), &keys);
+  }
+  KvIndexSnapshot snapshot{.next_sequence = events_.next_sequence()};
+  const std::string tier = BlocksStored().tier;
+  for (const PrefixIndex::Removed& key : keys) {
+    snapshot.entries.push_back({key.group, tier, key.hash.ToInt()});
+  }
+  std::sort(snapshot.entries.begin(), snapshot.entries.end());
+  // Equals become one entry, and its count.
+  std::size_t kept = 0;
+  for (const KvIndexEntry& entry : snapshot.entries) {
+    KvIndexEntry& last = snapshot.entries[kept > 0 ? kept - 1 : 0];
+    if (kept > 0 && entry.group == last.group && entry.hash == last.hash) {
+      ++last.count;
+    } else {
+      snapshot.entries[kept++] = entry;
+    }
+  }
+  snapshot.entries.resize(kept);
+  for (const KvIndexEntry& entry : snapshot.entries) {
+    snapshot.digest.Add(entry.group, entry.tier, entry.hash,
+                        static_cast<std::uint64_t>(entry.count));
+  }
+  return snapshot;
+}
+
+const IndexDigest& PrefixCache::Digest(const BlockPool& pool) {
+  if (!events_.digest().has_value()) {
+    events_.StartDigest(Snapshot(pool).digest);
+  }
+  return *events_.digest();
 }
 
 std::optional<CachedContent> PrefixCache::content_of(BlockId block) const {
@@ -546,6 +589,12 @@ absl::Status PrefixCache::CheckInvariants(const BlockPool& pool) const {
     if (absl::Status status = policy_->CheckInvariants(); !status.ok()) {
       return status;
     }
+  }
+  if (events_.digest().has_value() &&
+      *events_.digest() != Snapshot(pool).digest) {
+    return absl::InternalError(absl::StrFormat(
+        "the digest by events is %s, that of the index %s",
+        events_.digest()->ToHex(), Snapshot(pool).digest.ToHex()));
   }
   std::int64_t idle = 0;
   for (std::int32_t i = 1; i < pool.num_blocks().value(); ++i) {

@@ -14,12 +14,14 @@
 #include "absl/status/statusor.h"
 
 #include "block_table/group_rules.h"
+#include "block_table/index_publisher.h"
 #include "block_table/prefix_index.h"
 #include "pagedkv/block_pool.h"
+#include "pagedkv/index_digest.h"
 #include "pagedkv/kv_cache_group.h"
 #include "pagedkv/kv_cache_manager.h"
-#include "pagedkv/kv_event_log.h"
 #include "pagedkv/kv_events.h"
+#include "pagedkv/kv_index_view.h"
 #include "pagedkv/prefix_cache.h"
 #include "pagedkv/types.h"
 
@@ -126,6 +128,11 @@ class PrefixCache {
 
   [[nodiscard]] std::optional<CachedContent> content_of(BlockId block) const;
   [[nodiscard]] KvEventBatch TakeEvents() { return events_.Take(); }
+  [[nodiscard]] bool has_events() const { return options_.events; }
+  // REQUIRES: has_events().
+  [[nodiscard]] KvIndexSnapshot Snapshot(const BlockPool& pool) const;
+  /// From the first call on it is kept up to date; only that one is not O(1).
+  [[nodiscard]] const IndexDigest& Digest(const BlockPool& pool);
 
   [[nodiscard]] absl::Status CheckInvariants(const BlockPool& pool) const;
 
@@ -174,7 +181,7 @@ class PrefixCache {
   group_rules::Matcher matcher_;
   std::unique_ptr<EvictionPolicy> policy_;
   bool registers_tails_;
-  KvEventLog events_;
+  IndexPublisher events_;
   PrefixCacheMetrics metrics_;
   std::int64_t now_ns_ = 0;
   std::uint64_t version_ = 1;
@@ -184,6 +191,9 @@ class PrefixCache {
   std::vector<std::vector<BlockId>> lanes_;  // [groups][units]
   std::vector<PrefixIndex::Removed> removed_;
   std::vector<Equal> equal_;
+  // Indices in the table of the group under way, ascending: full blocks that
+  // did not go to the index, because they or equals of theirs are in it.
+  std::vector<std::int64_t> unchanged_;
 };
 
 }  // namespace pagedkv

@@ -129,6 +129,8 @@ class PrefixIndex {
   /// Takes `block` out of all its places, its first place first. Appends what
   /// was removed. Nothing happens to a block that is not in the index.
   void Remove(BlockId block, std::vector<Removed>* removed);
+  /// Appends the keys that name `block`, those that `Remove` would take away.
+  void AppendKeys(BlockId block, std::vector<Removed>* keys) const;
   /// Takes everything out; cursors stay pinned where they are.
   void Clear();
 

@@ -15,6 +15,7 @@
 #include "pagedkv/block_pool.h"
 #include "pagedkv/block_storage.h"
 #include "pagedkv/block_tables.h"
+#include "pagedkv/index_digest.h"
 #include "pagedkv/kv_cache_group.h"
 #include "pagedkv/kv_events.h"
 #include "pagedkv/prefix_cache.h"
@@ -23,6 +24,7 @@
 namespace pagedkv {
 
 class PrefixCache;
+struct KvIndexSnapshot;
 struct SequenceContent;
 
 struct KvCacheManagerOptions {
@@ -224,6 +226,17 @@ class KvCacheManager {
       BlockId block) const;
   /// Events since the last call. Empty without `PrefixCacheOptions::events`.
   [[nodiscard]] KvEventBatch TakeEvents();
+  /// What is in the index, as `KvIndexView::Create` takes it (kv_index_view.h
+  /// has the type): for a router that begins late, or has lost events. It has
+  /// in it what the events say that still wait: take those before, and the next
+  /// batch begins where the snapshot ends. FailedPrecondition without
+  /// `PrefixCacheOptions::events`. O(n log n) for n blocks, one SHA-256 each.
+  [[nodiscard]] absl::StatusOr<KvIndexSnapshot> SnapshotIndex() const;
+  /// The digest of a `KvIndexView` that has followed all events up to now,
+  /// those that wait included. The first call costs as much as a snapshot; from
+  /// then on each event costs one SHA-256 per hash more, and the call O(1).
+  /// FailedPrecondition without `PrefixCacheOptions::events`.
+  [[nodiscard]] absl::StatusOr<IndexDigest> index_digest();
 
   [[nodiscard]] bool IsLive(SequenceId id) const {
     return Row(id) < sequences_.size() && Generation(id) % 2 == 1 &&
