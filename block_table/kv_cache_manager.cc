@@ -29,6 +29,12 @@ absl::Status NoEvents() {
       "snapshots and digests of the index");
 }
 
+absl::Status NotExplained() {
+  return absl::FailedPreconditionError(
+      "explain_misses is off: turn on prefix_caching and explain_misses to "
+      "hear why blocks were not hit");
+}
+
 absl::Status CheckGroup(std::size_t index, const KvCacheGroupOptions& group) {
   const bool has_window = group.kind == AttentionKind::kSlidingWindow ||
                           group.kind == AttentionKind::kChunkedLocal;
@@ -253,6 +259,9 @@ absl::StatusOr<bool> KvCacheManager::TryAppend(SequenceId id, TokenCount count,
   }
 
   if (demand.covered == old_tokens) return true;
+  if (cache_ != nullptr && cache_->is_observed()) {
+    cache_->BeginAppend(id, content(id), options.match, options.tokens);
+  }
   const bool held_none = tables(0).length(row(id)) == 0;
   if (match != nullptr) AdoptMatch(id, *match);
   for (int group = 0; group < num_groups(); ++group) Cover(id, group, demand);
@@ -665,6 +674,38 @@ void KvCacheManager::Match(std::span<const TokenId> tokens,
   cache_->Match(tokens, &extras, match);
 }
 
+absl::Status KvCacheManager::ExplainMiss(SequenceId id,
+                                         std::span<const TokenId> tokens,
+                                         std::vector<MissedBlock>& missed) {
+  if (!IsLive(id)) return NotLive(id);
+  if (cache_ == nullptr || !cache_->explains_misses()) return NotExplained();
+  const SequenceContent& content = this->content(id);
+  if (!content.is_attached) {
+    return absl::FailedPreconditionError(
+        "the sequence is older than the last InvalidatePrefixCache, and shares "
+        "nothing any more");
+  }
+  const SequenceExtras* const extras =
+      content.has_extras ? &content.extras : nullptr;
+  cache_->Match(tokens, extras, explained_);
+  cache_->ExplainMisses(tokens, content.options.keys, extras,
+                        explained_.num_tokens - explained_.partial_tokens,
+                        missed);
+  return absl::OkStatus();
+}
+
+absl::Status KvCacheManager::ExplainMiss(std::span<const TokenId> tokens,
+                                         const ContentKeys& keys,
+                                         std::vector<MissedBlock>& missed) {
+  if (cache_ == nullptr || !cache_->explains_misses()) return NotExplained();
+  const SequenceExtras extras = cache_->FindExtras(keys);
+  cache_->Match(tokens, &extras, explained_);
+  cache_->ExplainMisses(tokens, keys, &extras,
+                        explained_.num_tokens - explained_.partial_tokens,
+                        missed);
+  return absl::OkStatus();
+}
+
 absl::Status KvCacheManager::Evict(std::span<const BlockId> blocks) {
   for (BlockId block : blocks) {
     if (block.value() <= 0 || block.value() >= pool_.num_blocks().value()) {
@@ -756,6 +797,9 @@ PrefixCacheMetrics KvCacheManager::prefix_cache_metrics() const {
 }
 std::int64_t KvCacheManager::num_cached_keys() const {
   return cache_ == nullptr ? 0 : cache_->num_keys();
+}
+CacheHistograms KvCacheManager::cache_histograms() const {
+  return cache_ == nullptr ? CacheHistograms{} : cache_->histograms();
 }
 Bytes KvCacheManager::prefix_cache_bytes() const {
   return Bytes(

@@ -102,6 +102,12 @@ absl::StatusOr<std::unique_ptr<PrefixCache>> PrefixCache::Create(
     return absl::InvalidArgumentError(
         "partial_block_reuse works with one group of full attention only");
   }
+  if (!(options.lifetime_sample_rate >= 0 &&
+        options.lifetime_sample_rate <= 1)) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("lifetime_sample_rate is %g; it must be from 0 to 1",
+                        options.lifetime_sample_rate));
+  }
   std::unique_ptr<EvictionPolicy> policy;
   if (!options.tenant_quotas.empty() || options.eviction_policy != "lru") {
     absl::StatusOr<std::unique_ptr<EvictionPolicy>> created =
@@ -118,10 +124,21 @@ absl::StatusOr<std::unique_ptr<PrefixCache>> PrefixCache::Create(
       .unit = BlockSize(units->unit),
       .secret = options.secret,
       .hasher = MakeHasher(options, policy != nullptr)};
-  return std::unique_ptr<PrefixCache>(
+  std::unique_ptr<PrefixCache> cache(
       new PrefixCache(options, groups, std::move(index_options),
                       BlockSize(static_cast<std::int32_t>(units->alignment)),
                       std::move(policy)));
+  if (options.explain_misses) {
+    cache->explainer_ = std::make_unique<MissExplainer>(
+        num_blocks, cache->index_.unit(), options.secret);
+  }
+  if (options.lifetime_sample_rate > 0) {
+    cache->lifetimes_ = std::make_unique<BlockLifetimes>(
+        num_blocks, options.lifetime_sample_rate, options.secret);
+  }
+  cache->is_observed_ =
+      cache->explainer_ != nullptr || cache->lifetimes_ != nullptr;
+  return cache;
 }
 
 PrefixCache::PrefixCache(const PrefixCacheOptions& options,
@@ -138,6 +155,7 @@ PrefixCache::PrefixCache(const PrefixCacheOptions& options,
   for (const KvCacheGroupOptions& group : groups) {
     groups_.push_back(
         {group, group.block_size.value() / index_.unit().value()});
+    if (group_rules::IsShareable(group)) ++num_shareable_;
   }
 }
 
@@ -152,6 +170,7 @@ void PrefixCache::Attach(SequenceContent& content,
   }
   content.cursor = {};
   content.registered = 0;
+  content.fingerprint.depth = 0;
   content.is_attached = true;
   index_.Pin(content.cursor);
 }
@@ -177,6 +196,7 @@ void PrefixCache::Rewind(SequenceContent& content, TokenCount num_tokens) {
   // The pin stays where it is, at or below the new depth.
   content.registered = static_cast<std::int32_t>(kept.value());
   content.cursor.depth = content.registered / index_.unit().value();
+  content.fingerprint.depth = 0;
 }
 
 // Matching.
@@ -270,6 +290,7 @@ void PrefixCache::Adopt(SequenceContent& content, const PrefixMatch& match) {
   index_.Unpin(content.cursor);
   content.cursor = cursor;
   content.registered = static_cast<std::int32_t>(shared.value());
+  content.fingerprint.depth = 0;
   ++version_;
 }
 
@@ -318,6 +339,7 @@ std::span<const PrefixCache::Equal> PrefixCache::Register(
       RegisterTail(content, group, tables[group], pool);
     }
   }
+  if (is_observed_) ObserveStored(content, tokens, begin, end, tables);
   // Only then: it may join the nodes that the path names.
   if (end > begin) index_.Unpin(before);
   return equal_;
@@ -436,6 +458,7 @@ CachedBlockInfo PrefixCache::InfoOf(const SequenceContent& content,
 
 void PrefixCache::Remove(BlockId block, RemovalReason reason) {
   ++version_;
+  if (is_observed_) ObserveRemoved(block, reason);
   if (policy_ != nullptr && index_.Contains(block)) policy_->OnRemove(block);
   ++(reason == RemovalReason::kCapacity ? metrics_.blocks_evicted
                                         : metrics_.blocks_invalidated);
@@ -458,6 +481,7 @@ void PrefixCache::Clear(RemovalReason reason, BlockPool& pool) {
     if (policy_ != nullptr) policy_->OnRemove(block);
   }
   index_.Clear();
+  if (is_observed_) ObserveCleared(reason);
   if (options_.events) events_.Append(AllBlocksCleared{reason});
 }
 
@@ -477,6 +501,157 @@ BlockId PrefixCache::Victim(const BlockPool& pool) {
 void PrefixCache::SetTime(std::int64_t now_ns) {
   now_ns_ = now_ns;
   if (policy_ != nullptr) policy_->SetTime(now_ns);
+}
+
+// Observation.
+
+void PrefixCache::ObserveStored(
+    SequenceContent& content, std::span<const TokenId> tokens,
+    std::int32_t begin, std::int32_t end,
+    std::span<const std::span<const BlockId>> tables) {
+  const std::int32_t unit = index_.unit().value();
+  if (explainer_ != nullptr) {
+    const ContentKeys& keys = content.options.keys;
+    ContentFingerprint from = content.fingerprint;
+    if (from.depth != begin / unit) {
+      from = explainer_->Extend({}, tokens, keys, begin / unit, nullptr);
+    }
+    content.fingerprint =
+        explainer_->Extend(from, tokens, keys, end / unit, &fingerprints_);
+  }
+  for (std::size_t group = 0; group < groups_.size(); ++group) {
+    if (!group_rules::IsShareable(groups_[group].options)) continue;
+    const std::int32_t units = groups_[group].units_per_block;
+    const std::span<const BlockId> table = tables[group];
+    for (std::int32_t depth = begin / unit + units; depth <= end / unit;
+         depth += units) {
+      const BlockId block = table[static_cast<std::size_t>(depth / units - 1)];
+      // Some were not worth it, or gave way to their equals.
+      if (block == kNullBlock || !index_.Contains(block) ||
+          index_.home(block).depth != depth) {
+        continue;
+      }
+      if (explainer_ != nullptr) {
+        explainer_->OnStored(
+            block, static_cast<int>(group),
+            fingerprints_[static_cast<std::size_t>(depth - begin / unit - 1)]);
+      }
+      if (lifetimes_ != nullptr) lifetimes_->OnStored(block, now_ns_);
+    }
+  }
+}
+
+void PrefixCache::ObserveRemoved(BlockId block, RemovalReason reason) {
+  if (explainer_ != nullptr) explainer_->OnRemoved(block, reason, now_ns_);
+  if (lifetimes_ != nullptr) lifetimes_->OnRemoved(block, reason, now_ns_);
+}
+
+void PrefixCache::ObserveCleared(RemovalReason reason) {
+  if (explainer_ != nullptr) explainer_->OnCleared(reason, now_ns_);
+  if (lifetimes_ != nullptr) lifetimes_->OnCleared();
+}
+
+void PrefixCache::BeginAppend(SequenceId id, const SequenceContent& content,
+                              const PrefixMatch* match,
+                              std::span<const TokenId> tokens) {
+  if (explainer_ != nullptr) {
+    explainer_->SetTaker(id, content.options.tag);
+    // One that is out of date was not meant as a question: somebody goes
+    // without the cache.
+    if (match != nullptr && IsCurrent(*match) && content.is_attached) {
+      ExplainMisses(tokens, content.options.keys,
+                    content.has_extras ? &content.extras : nullptr,
+                    match->num_tokens - match->partial_tokens, missed_);
+      for (const MissedBlock& block : missed_) {
+        ++metrics_.blocks_missed[static_cast<std::size_t>(block.reason)];
+      }
+    }
+  }
+  if (lifetimes_ == nullptr || match == nullptr) return;
+  for (const std::vector<BlockId>& hit : match->blocks) {
+    for (BlockId block : hit) lifetimes_->OnHit(block, now_ns_);
+  }
+}
+
+void PrefixCache::ExplainMisses(std::span<const TokenId> tokens,
+                                const ContentKeys& keys,
+                                const SequenceExtras* extras, TokenCount hit,
+                                std::vector<MissedBlock>& missed) {
+  missed.clear();
+  const TokenCount num_tokens(Size(tokens));
+  const auto units =
+      static_cast<std::int32_t>(index_.unit().FullBlocks(num_tokens).value());
+  path_.clear();
+  GatherLanes(index_.Walk({tokens, extras}, units, path_));
+  static_cast<void>(
+      explainer_->Extend({}, tokens, keys, units, &fingerprints_));
+  for (std::size_t group = 0; group < groups_.size(); ++group) {
+    if (group_rules::IsShareable(groups_[group].options)) {
+      ExplainGroup(group, num_tokens, hit, missed);
+    }
+  }
+}
+
+void PrefixCache::ExplainGroup(std::size_t group, TokenCount num_tokens,
+                               TokenCount hit,
+                               std::vector<MissedBlock>& missed) const {
+  const GroupState& state = groups_[group];
+  const BlockSize size = state.options.block_size;
+  const std::vector<BlockId>& lane = lanes_[group];
+  const auto unit_of = [&state](std::int64_t index) {
+    return static_cast<std::size_t>((index + 1) * state.units_per_block - 1);
+  };
+  const auto is_cached = [&](std::int64_t index) {
+    return unit_of(index) < lane.size() && lane[unit_of(index)] != kNullBlock;
+  };
+  const std::int64_t end = size.FullBlocks(num_tokens).value();
+  // Where the longest hit of the group alone ends, alignment apart.
+  std::int64_t reach = 0;
+  if (group_rules::KeepsAll(state.options)) {
+    while (reach < end && is_cached(reach)) ++reach;
+  } else {
+    reach = end;
+    while (reach > 0 && !is_cached(reach - 1)) --reach;
+  }
+  const TokenCount reached = size.Slots(BlockCount(reach));
+  const TokenCount most = std::min(reached, num_tokens - TokenCount(1));
+  for (std::int64_t index = size.FullBlocks(hit).value(); index < end;
+       ++index) {
+    if (!group_rules::IsWorthIndexing(state.options, index,
+                                      TokenCount(alignment_.value()))) {
+      continue;
+    }
+    MissedBlock block{.group = static_cast<int>(group),
+                      .index = static_cast<std::int32_t>(index)};
+    const ContentFingerprint& content = fingerprints_[unit_of(index)];
+    if (is_cached(index)) {
+      const TokenCount block_end = size.Slots(BlockCount(index + 1));
+      const TokenCount hit_end =
+          alignment_.Slots(alignment_.CoveringBlocks(block_end));
+      block.reason = block_end > reached  ? MissReason::kGap
+                     : hit_end > most     ? MissReason::kAlignment
+                     : num_shareable_ > 1 ? MissReason::kOtherGroup
+                                          : MissReason::kGap;
+    } else if (const MissExplainer::Removal* removal =
+                   explainer_->FindRemoval(block.group, content)) {
+      block.reason = MissReason::kEvicted;
+      block.removal = removal->reason;
+      block.taker = removal->taker;
+      block.taker_tag = removal->taker_tag;
+      block.age_ns = now_ns_ - removal->time_ns;
+      block.removals_since = explainer_->num_removals() - removal->number;
+    } else if (explainer_->HasTokens(block.group, content)) {
+      block.reason = MissReason::kOtherKeys;
+    } else if (state.options.kind == AttentionKind::kStateSpace) {
+      continue;  // most blocks never have a state
+    }
+    missed.push_back(block);
+  }
+}
+
+std::size_t PrefixCache::bytes_held() const {
+  return index_.bytes_held() +
+         (explainer_ == nullptr ? 0 : explainer_->bytes_held());
 }
 
 // Events.
@@ -587,6 +762,16 @@ absl::Status PrefixCache::CheckInvariants(const BlockPool& pool) const {
   }
   if (policy_ != nullptr) {
     if (absl::Status status = policy_->CheckInvariants(); !status.ok()) {
+      return status;
+    }
+  }
+  if (explainer_ != nullptr) {
+    if (absl::Status status = explainer_->CheckInvariants(); !status.ok()) {
+      return status;
+    }
+  }
+  if (lifetimes_ != nullptr) {
+    if (absl::Status status = lifetimes_->CheckInvariants(); !status.ok()) {
       return status;
     }
   }

@@ -15,9 +15,11 @@
 #include "pagedkv/block_pool.h"
 #include "pagedkv/block_storage.h"
 #include "pagedkv/block_tables.h"
+#include "pagedkv/cache_histograms.h"
 #include "pagedkv/index_digest.h"
 #include "pagedkv/kv_cache_group.h"
 #include "pagedkv/kv_events.h"
+#include "pagedkv/missed_block.h"
 #include "pagedkv/prefix_cache.h"
 #include "pagedkv/types.h"
 
@@ -181,6 +183,20 @@ class KvCacheManager {
   void Match(std::span<const TokenId> tokens, const ContentKeys& keys,
              PrefixMatch& match);
 
+  /// Says of each full block of `tokens` that `Match` would not find now why it
+  /// would not: replaces `missed` by them, in the order of groups and indices.
+  /// Left out are blocks that no hit needs: those of a window that are never
+  /// indexed, and of state-space layers those that never had a state. NotFound
+  /// for a stale id, FailedPrecondition without
+  /// `PrefixCacheOptions::explain_misses` or for a sequence from before
+  /// `InvalidatePrefixCache`. O(tokens), and reads all of them.
+  absl::Status ExplainMiss(SequenceId id, std::span<const TokenId> tokens,
+                           std::vector<MissedBlock>& missed);
+  /// The same for a sequence that is not there (yet).
+  absl::Status ExplainMiss(std::span<const TokenId> tokens,
+                           const ContentKeys& keys,
+                           std::vector<MissedBlock>& missed);
+
   /// Takes blocks out of the index; who uses them goes on. InvalidArgument for
   /// an id outside of the pool, and then nothing has changed.
   absl::Status Evict(std::span<const BlockId> blocks);
@@ -218,7 +234,9 @@ class KvCacheManager {
   [[nodiscard]] PrefixCacheMetrics prefix_cache_metrics() const;
   /// Distinct (content, group) pairs that are cached.
   [[nodiscard]] std::int64_t num_cached_keys() const;
-  /// Memory of the index, tokens included.
+  /// Sampled times; empty without `PrefixCacheOptions::lifetime_sample_rate`.
+  [[nodiscard]] CacheHistograms cache_histograms() const;
+  /// Memory of the index, tokens included, and of `explain_misses`.
   [[nodiscard]] Bytes prefix_cache_bytes() const;
   /// What a block is indexed as; nullopt if it is not. REQUIRES: an id of the
   /// pool.
@@ -388,6 +406,7 @@ class KvCacheManager {
   bool vllm_compatible_ = false;
 
   // Scratch of the call under way.
+  PrefixMatch explained_;
   std::vector<BlockId> evicted_;
   std::vector<BlockId> given_back_;
   std::vector<std::span<const BlockId>> tables_of_;
