@@ -150,6 +150,14 @@ PrefixCache::PrefixCache(const PrefixCacheOptions& options,
       index_(std::move(index_options)),
       matcher_(groups, index_.unit(), TokenCount(alignment.value())),
       policy_(std::move(policy)),
+      is_plain_(policy_ == nullptr && !options.deduplicate && !options.events &&
+                !options.partial_block_reuse && !options.explain_misses &&
+                options.lifetime_sample_rate == 0 &&
+                std::none_of(groups.begin(), groups.end(),
+                             [](const KvCacheGroupOptions& group) {
+                               return group.kind ==
+                                      AttentionKind::kSlidingWindow;
+                             })),
       registers_tails_(options.vllm_compatible && groups.size() > 1),
       lanes_(groups.size()) {
   for (const KvCacheGroupOptions& group : groups) {
@@ -386,6 +394,20 @@ void PrefixCache::Index(PrefixIndex::Segment segment, std::size_t group,
                         std::span<const BlockId> table,
                         const SequenceContent& content, BlockPool& pool) {
   const std::int32_t units = groups_[group].units_per_block;
+  if (is_plain_ && units == 1) {
+    const std::size_t begin = static_cast<std::size_t>(segment.begin);
+    const std::size_t end =
+        std::min(static_cast<std::size_t>(segment.end), table.size());
+    if (begin >= end) return;
+    std::int64_t stored = 0;
+    index_.InsertRun(segment, static_cast<int>(group),
+                     table.subspan(begin, end - begin), [&](BlockId block) {
+                       pool.SetCached(block, true);
+                       ++stored;
+                     });
+    metrics_.blocks_stored += stored;
+    return;
+  }
   const bool is_masked =
       groups_[group].options.kind == AttentionKind::kSlidingWindow;
   // The first position of the segment at which a block of the group ends.
@@ -454,6 +476,17 @@ CachedBlockInfo PrefixCache::InfoOf(const SequenceContent& content,
     info.expires_ns = now_ns_ + std::min(left, range.duration_ns);
   }
   return info;
+}
+
+void PrefixCache::RemoveEvicted(std::span<const BlockId> blocks) {
+  if (policy_ != nullptr || options_.events || is_observed_) {
+    for (BlockId block : blocks) Remove(block, RemovalReason::kCapacity);
+    return;
+  }
+  if (blocks.empty()) return;
+  ++version_;
+  metrics_.blocks_evicted += Size(blocks);
+  index_.RemoveAll(blocks);
 }
 
 void PrefixCache::Remove(BlockId block, RemovalReason reason) {

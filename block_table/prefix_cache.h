@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -101,6 +102,33 @@ class PrefixCache {
       SequenceContent& content, std::span<const TokenId> tokens,
       TokenCount num_tokens, std::span<const std::span<const BlockId>> tables,
       BlockPool& pool);
+  /// The most frequent case of `Register`: one more block of the only group,
+  /// which follows the last. False, and nothing is done, in any other.
+  bool TryRegisterNext(SequenceContent& content,
+                       std::span<const TokenId> tokens, TokenCount num_tokens,
+                       std::span<const BlockId> table, BlockPool& pool) {
+    const std::int64_t end =
+        std::int64_t{content.registered} + alignment_.value();
+    if (!is_plain_ || !content.is_attached || num_tokens.value() < end ||
+        num_tokens.value() >= end + alignment_.value() ||
+        std::cmp_less(tokens.size(), end)) {
+      return false;
+    }
+    const auto depth = static_cast<std::size_t>(content.cursor.depth);
+    const BlockId block = depth < table.size() ? table[depth] : kNullBlock;
+    if (block == kNullBlock ||
+        !index_.TryAppendBlock(
+            content.cursor,
+            ContentOf(content, tokens).extra(content.cursor.depth),
+            tokens.data() + content.registered, block)) {
+      return false;
+    }
+    content.registered = static_cast<std::int32_t>(end);
+    pool.SetCached(block, true);
+    ++metrics_.blocks_stored;
+    ++version_;
+    return true;
+  }
   /// The number of tokens from which on `Register` has something to do.
   [[nodiscard]] TokenCount NextDue(const SequenceContent& content) const {
     if (registers_tails_) return TokenCount(0);
@@ -109,6 +137,8 @@ class PrefixCache {
                : TokenCount(std::numeric_limits<std::int64_t>::max());
   }
 
+  /// Blocks that were taken for something else leave the index.
+  void RemoveEvicted(std::span<const BlockId> blocks);
   /// `block` leaves the index; the pool's mark is the caller's business.
   void Remove(BlockId block, RemovalReason reason);
   /// Everything leaves the index.
@@ -209,6 +239,7 @@ class PrefixCache {
   PrefixIndex index_;
   group_rules::Matcher matcher_;
   std::unique_ptr<EvictionPolicy> policy_;
+  bool is_plain_;  // indexing a block asks nothing of it
   bool registers_tails_;
   IndexPublisher events_;
   PrefixCacheMetrics metrics_;

@@ -331,14 +331,15 @@ class KvCacheManager {
 
  private:
   // The generation is odd while the row holds a sequence. Tokens from
-  // num_tokens up to append_limit are covered, in every group, by blocks that
-  // are the sequence's own, fill no block that could be shared, and leave no
-  // window: appending them needs no look at the tables.
+  // num_tokens up to write_limit are covered, in every group, by blocks that
+  // are the sequence's own, and leave no window: appending them needs no look
+  // at the tables. Up to append_limit they do not fill a block that could be
+  // shared either: append_limit <= write_limit.
   struct alignas(16) Sequence {
     std::uint32_t generation = 0;
     std::int32_t num_tokens = 0;
     std::int32_t append_limit = 0;
-    std::int32_t num_encoder_tokens = 0;
+    std::int32_t write_limit = 0;
   };
 
   struct Group {
@@ -367,6 +368,9 @@ class KvCacheManager {
     return pool_.ref_count(block) > 1;
   }
   [[nodiscard]] SequenceContent& content(SequenceId id);
+  [[nodiscard]] bool TryExtendWritable(SequenceId id, TokenCount count);
+  [[nodiscard]] bool IsPlainAppend(SequenceId id, TokenCount count,
+                                   const AppendOptions& options) const;
   [[nodiscard]] absl::Status CheckAppend(SequenceId id, TokenCount count,
                                          const AppendOptions& options) const;
   [[nodiscard]] BlockCount BlocksNeeded(SequenceId id, int group,
@@ -381,7 +385,8 @@ class KvCacheManager {
                 TokenCount computed);
   void CopyPartial(SequenceId id, const PrefixMatch& match);
   void RegisterContent(SequenceId id, std::span<const TokenId> tokens);
-  void RefreshAppendLimit(SequenceId id, const Demand& demand);
+  void RefreshLimits(SequenceId id, const Demand& demand);
+  void RefreshAppendLimit(SequenceId id);
   void Take(std::span<BlockId> blocks);
   void Share(std::span<const BlockId> blocks);
   void NoteIdle(std::span<const BlockId> blocks);
@@ -391,10 +396,11 @@ class KvCacheManager {
   BlockPool pool_;
   std::unique_ptr<PrefixCache> cache_;  // null without prefix caching
   std::vector<Group> groups_;
-  std::vector<Sequence> sequences_;        // [rows]
-  std::vector<SequenceContent> contents_;  // [rows]; empty without a cache
-  std::vector<std::int32_t> num_pinned_;   // [rows]: blocks that it pins
-  std::vector<std::int32_t> free_rows_;    // reused last in, first out
+  std::vector<Sequence> sequences_;         // [rows]
+  std::vector<SequenceContent> contents_;   // [rows]; empty without a cache
+  std::vector<std::int32_t> num_pinned_;    // [rows]: blocks that it pins
+  std::vector<TokenCount> encoder_tokens_;  // [rows]
+  std::vector<std::int32_t> free_rows_;     // reused last in, first out
   std::vector<BlockCopy> copies_;
   TokenCount max_sequence_tokens_;
   TokenCount max_in_flight_tokens_;
@@ -404,6 +410,8 @@ class KvCacheManager {
   std::int32_t num_holding_ = 0;  // sequences whose first table has entries
   std::int64_t num_pinned_blocks_ = 0;
   bool vllm_compatible_ = false;
+  bool is_simple_ = false;   // one group, which keeps all; not observed
+  bool gives_back_ = false;  // a group has blocks that no later token looks at
 
   // Scratch of the call under way.
   PrefixMatch explained_;
