@@ -833,11 +833,11 @@ void KvCacheManager::SetTime(std::int64_t now_ns) {
   if (cache_ != nullptr) cache_->SetTime(now_ns);
 }
 
-void KvCacheManager::Expect(const PrefixMatch& match, bool expected) {
+void KvCacheManager::Expect(std::span<const BlockId> blocks, bool expected) {
   if (cache_ == nullptr || !cache_->has_policy()) return;
-  for (const std::vector<BlockId>& hit : match.blocks) {
-    for (BlockId block : hit) {
-      if (block != kNullBlock) cache_->OnExpect(block, expected);
+  for (BlockId block : blocks) {
+    if (block.value() > 0 && block.value() < pool_.num_blocks().value()) {
+      cache_->OnExpect(block, expected);
     }
   }
 }
@@ -935,6 +935,11 @@ BlockCount KvCacheManager::BlocksFor(TokenCount num_tokens,
         group.options, num_tokens, max_in_flight_tokens_, max_sequence_tokens_);
   }
   return blocks;
+}
+
+void KvCacheManager::ClearCopies() {
+  copies_.clear();
+  if (cache_ != nullptr) cache_->BeginStep();
 }
 
 void KvCacheManager::ClearDirty() {

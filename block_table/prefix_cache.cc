@@ -125,7 +125,7 @@ absl::StatusOr<std::unique_ptr<PrefixCache>> PrefixCache::Create(
       .secret = options.secret,
       .hasher = MakeHasher(options, policy != nullptr)};
   std::unique_ptr<PrefixCache> cache(
-      new PrefixCache(options, groups, std::move(index_options),
+      new PrefixCache(options, groups, num_blocks, std::move(index_options),
                       BlockSize(static_cast<std::int32_t>(units->alignment)),
                       std::move(policy)));
   if (options.explain_misses) {
@@ -143,6 +143,7 @@ absl::StatusOr<std::unique_ptr<PrefixCache>> PrefixCache::Create(
 
 PrefixCache::PrefixCache(const PrefixCacheOptions& options,
                          std::span<const KvCacheGroupOptions> groups,
+                         BlockCount num_blocks,
                          PrefixIndexOptions index_options, BlockSize alignment,
                          std::unique_ptr<EvictionPolicy> policy)
     : options_(options),
@@ -160,6 +161,9 @@ PrefixCache::PrefixCache(const PrefixCacheOptions& options,
                              })),
       registers_tails_(options.vllm_compatible && groups.size() > 1),
       lanes_(groups.size()) {
+  if (options_.deduplicate || options_.partial_block_reuse) {
+    stored_in_.resize(static_cast<std::size_t>(num_blocks.value()));
+  }
   for (const KvCacheGroupOptions& group : groups) {
     groups_.push_back(
         {group, group.block_size.value() / index_.unit().value()});
@@ -271,7 +275,7 @@ void PrefixCache::MatchPartial(const PrefixContent& content,
                       static_cast<std::size_t>(max_tokens.value()) - begin));
   const auto end = std::mismatch(ours.begin(), ours.end(), theirs.begin());
   const auto common = end.first - ours.begin();
-  if (source == kNullBlock || common == 0) return;
+  if (source == kNullBlock || common == 0 || !IsComputed(source)) return;
   match.partial_source = source;
   match.partial_tokens = TokenCount(common);
   match.num_tokens += match.partial_tokens;
@@ -441,7 +445,7 @@ void PrefixCache::Put(PrefixIndex::NodeId node, std::int32_t position,
   if (options_.deduplicate) {
     const BlockId indexed =
         index_.BlockAt(node, position, static_cast<int>(group));
-    if (indexed != kNullBlock) {
+    if (indexed != kNullBlock && IsComputed(indexed)) {
       unchanged_.push_back(index);
       equal_.push_back(
           {static_cast<int>(group), static_cast<std::int32_t>(index), indexed});
@@ -451,6 +455,9 @@ void PrefixCache::Put(PrefixIndex::NodeId node, std::int32_t position,
   index_.Insert(node, position, static_cast<int>(group), block);
   pool.SetCached(block, true);
   ++metrics_.blocks_stored;
+  if (!stored_in_.empty()) {
+    stored_in_[static_cast<std::size_t>(block.value())] = step_;
+  }
   if (policy_ != nullptr) {
     policy_->OnInsert(
         block,

@@ -139,6 +139,9 @@ class PrefixCache {
 
   /// Blocks that were taken for something else leave the index.
   void RemoveEvicted(std::span<const BlockId> blocks);
+  /// What is indexed up to here is computed before copies that are asked for
+  /// from here on are made.
+  void BeginStep() { ++step_; }
   /// `block` leaves the index; the pool's mark is the caller's business.
   void Remove(BlockId block, RemovalReason reason);
   /// Everything leaves the index.
@@ -196,8 +199,8 @@ class PrefixCache {
 
   PrefixCache(const PrefixCacheOptions& options,
               std::span<const KvCacheGroupOptions> groups,
-              PrefixIndexOptions index_options, BlockSize alignment,
-              std::unique_ptr<EvictionPolicy> policy);
+              BlockCount num_blocks, PrefixIndexOptions index_options,
+              BlockSize alignment, std::unique_ptr<EvictionPolicy> policy);
 
   void GatherLanes(std::int32_t units);
   void MatchSingle(std::int32_t max_units, PrefixMatch& match);
@@ -232,6 +235,9 @@ class PrefixCache {
   void ObserveCleared(RemovalReason reason);
   void ExplainGroup(std::size_t group, TokenCount num_tokens, TokenCount hit,
                     std::vector<MissedBlock>& missed) const;
+  [[nodiscard]] bool IsComputed(BlockId block) const {
+    return stored_in_[static_cast<std::size_t>(block.value())] != step_;
+  }
 
   PrefixCacheOptions options_;
   std::vector<GroupState> groups_;
@@ -244,6 +250,10 @@ class PrefixCache {
   IndexPublisher events_;
   PrefixCacheMetrics metrics_;
   std::int64_t now_ns_ = 0;
+  // The step that each block was indexed in, where that matters: a block of the
+  // step under way has no KV yet that could be copied.
+  std::uint32_t step_ = 1;
+  std::vector<std::uint32_t> stored_in_;
   std::uint64_t version_ = 1;
   std::unique_ptr<MissExplainer> explainer_;   // null without explain_misses
   std::unique_ptr<BlockLifetimes> lifetimes_;  // null without a sample

@@ -221,9 +221,10 @@ class KvCacheManager {
 
   /// The clock of retention, in nanoseconds of any origin; not going back.
   void SetTime(std::int64_t now_ns);
-  /// Tells the eviction policy that a waiting request will hit (or will no
-  /// longer hit) these blocks.
-  void Expect(const PrefixMatch& match, bool expected);
+  /// Tells the eviction policy that a waiting request will hit these blocks, or
+  /// takes that back: a hint, which "queue-lru" heeds. Ignores ids outside of
+  /// the pool and blocks without content.
+  void Expect(std::span<const BlockId> blocks, bool expected);
 
   /// Leading blocks of the sequence that every sequence with blocks shares
   /// (cascade attention): 0 for groups that give blocks back, and without the
@@ -304,7 +305,9 @@ class KvCacheManager {
 
   /// Copies asked for since the last `ClearCopies`, to be done in this order.
   [[nodiscard]] std::span<const BlockCopy> copies() const { return copies_; }
-  void ClearCopies() { copies_.clear(); }
+  /// The caller has taken the copies of a step: call it once for each step.
+  /// What was appended before is computed before copies that follow are made.
+  void ClearCopies();
 
   [[nodiscard]] const BlockPool& pool() const { return pool_; }
   [[nodiscard]] int num_groups() const {

@@ -145,6 +145,7 @@ class KvIndexSnapshotModelTest : public testing::TestWithParam<Workload> {
   }
 
   void Step() {
+    if (Below(2) == 0) manager_.ClearCopies();  // a step of the engine ends
     const std::int64_t choice = Below(100);
     if (sequences_.empty() || choice < 20) return Begin();
     if (choice < 55) return Append();

@@ -203,6 +203,7 @@ class MissedBlockModelTest : public testing::TestWithParam<Workload> {
   }
 
   void Step() {
+    if (Below(2) == 0) manager_.ClearCopies();  // a step of the engine ends
     const std::int64_t choice = Below(200);
     if (sequences_.empty() || choice < 60) return Begin();
     if (choice < 110) return Append();
@@ -353,6 +354,9 @@ TEST_P(MissedBlockModelTest, SaysOfEachBlockWhatTheEventsSay) {
   }
   const CacheHistograms histograms = manager_.cache_histograms();
   EXPECT_GT(histograms.lifetime.count(), 100);
+  if (GetParam().cache.deduplicate) {
+    EXPECT_GT(manager_.prefix_cache_metrics().blocks_deduplicated, 100);
+  }
   EXPECT_EQ(histograms.lifetime.count(), histograms.idle_before_evict.count());
   EXPECT_LT(histograms.num_sampled,
             manager_.prefix_cache_metrics().blocks_stored);
