@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdint>
 #include <numeric>
+#include <optional>
 #include <random>
 #include <span>
 #include <string>
@@ -33,6 +34,10 @@ struct Setup {
   TokenCount max_tokens{8192};
   std::string policy = "lru";
   bool vllm_compatible = false;
+  bool explain_misses = false;
+  double lifetime_sample_rate = 0;
+  bool events = false;
+  bool digest = false;
 };
 
 KvCacheManager MakeManager(const Setup& setup) {
@@ -40,9 +45,17 @@ KvCacheManager MakeManager(const Setup& setup) {
       {.pool = {.num_blocks = setup.blocks, .prefix_caching = true},
        .groups = {{.block_size = workloads::kBlockSize}},
        .max_sequence_tokens = setup.max_tokens,
-       .prefix_cache = {.secret = 1,
-                        .vllm_compatible = setup.vllm_compatible,
-                        .eviction_policy = setup.policy}});
+       .prefix_cache = {
+           .secret = 1,
+           .content_hash =
+               setup.events ? std::optional(ContentHashOptions{
+                                  .algorithm = BlockHashAlgorithm::kXxh3Cbor})
+                            : std::nullopt,
+           .events = setup.events,
+           .vllm_compatible = setup.vllm_compatible,
+           .eviction_policy = setup.policy,
+           .explain_misses = setup.explain_misses,
+           .lifetime_sample_rate = setup.lifetime_sample_rate}});
 }
 
 std::vector<TokenId> Tokens(std::size_t count, std::uint64_t seed) {
@@ -73,6 +86,7 @@ void Insert(KvCacheManager& manager, std::span<const TokenId> tokens) {
 // Workload b with a full pool: every block evicts another.
 void SequenceLife(benchmark::State& state, const Setup& setup) {
   KvCacheManager manager = MakeManager(setup);
+  if (setup.digest) Require(manager.index_digest().ok());
   constexpr std::size_t kSequences = 2000;  // twice what the pool holds
   constexpr std::size_t kPrompt = 1024;
   std::vector<std::vector<TokenId>> sequences;
@@ -91,6 +105,7 @@ void SequenceLife(benchmark::State& state, const Setup& setup) {
     }
     Require(manager.Release(sequence).ok());
     manager.ClearDirty();
+    benchmark::DoNotOptimize(manager.TakeEvents());
   };
   for (std::size_t i = 0; i < kSequences; ++i) live();
   for (auto _ : state) live();
@@ -100,6 +115,10 @@ BENCHMARK_CAPTURE(SequenceLife, vllm_compatible,
                   Setup{.vllm_compatible = true});
 BENCHMARK_CAPTURE(SequenceLife, s3_fifo, Setup{.policy = "s3-fifo"});
 BENCHMARK_CAPTURE(SequenceLife, gdsf, Setup{.policy = "gdsf"});
+BENCHMARK_CAPTURE(SequenceLife, explain_misses, Setup{.explain_misses = true});
+BENCHMARK_CAPTURE(SequenceLife, lifetimes, Setup{.lifetime_sample_rate = 0.01});
+BENCHMARK_CAPTURE(SequenceLife, events, Setup{.events = true});
+BENCHMARK_CAPTURE(SequenceLife, digest, Setup{.events = true, .digest = true});
 
 // One append of workload b, its share of new and of evicted blocks included.
 void BM_Append(benchmark::State& state) {

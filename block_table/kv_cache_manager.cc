@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "block_table/group_rules.h"
 #include "block_table/prefix_cache.h"
+#include "pagedkv/kv_index_view.h"
 
 namespace pagedkv {
 namespace {
@@ -20,6 +21,18 @@ constexpr std::int32_t kMaxSequences = 1 << 24;
 absl::Status NotLive(SequenceId id) {
   return absl::NotFoundError(absl::StrFormat(
       "sequence %#x is not live: it was released, or never added", id.value()));
+}
+
+absl::Status NoEvents() {
+  return absl::FailedPreconditionError(
+      "events are off: turn on prefix_caching, content_hash and events to have "
+      "snapshots and digests of the index");
+}
+
+absl::Status NotExplained() {
+  return absl::FailedPreconditionError(
+      "explain_misses is off: turn on prefix_caching and explain_misses to "
+      "hear why blocks were not hit");
 }
 
 absl::Status CheckGroup(std::size_t index, const KvCacheGroupOptions& group) {
@@ -110,7 +123,9 @@ KvCacheManager::KvCacheManager(const KvCacheManagerOptions& options,
     gives_back_ |=
         group_rules::NextSkip(group, max_sequence_tokens_).has_value();
   }
-  is_simple_ = groups_.size() == 1 && group_rules::KeepsAll(options.groups[0]);
+  is_simple_ = groups_.size() == 1 &&
+               group_rules::KeepsAll(options.groups[0]) &&
+               (cache_ == nullptr || !cache_->is_observed());
 }
 
 KvCacheManager::KvCacheManager(KvCacheManager&&) noexcept = default;
@@ -307,6 +322,9 @@ absl::StatusOr<bool> KvCacheManager::TryAppend(SequenceId id, TokenCount count,
   }
 
   if (demand.covered == old_tokens) return true;
+  if (cache_ != nullptr && cache_->is_observed()) {
+    cache_->BeginAppend(id, content(id), options.match, options.tokens);
+  }
   const bool held_none = !HoldsTokens(Row(id));
   if (match != nullptr) AdoptMatch(id, *match);
   for (int group = 0; group < num_groups(); ++group) Cover(id, group, demand);
@@ -793,6 +811,38 @@ void KvCacheManager::Match(std::span<const TokenId> tokens,
   cache_->Match(tokens, &extras, match);
 }
 
+absl::Status KvCacheManager::ExplainMiss(SequenceId id,
+                                         std::span<const TokenId> tokens,
+                                         std::vector<MissedBlock>& missed) {
+  if (!IsLive(id)) return NotLive(id);
+  if (cache_ == nullptr || !cache_->explains_misses()) return NotExplained();
+  const SequenceContent& content = this->content(id);
+  if (!content.is_attached) {
+    return absl::FailedPreconditionError(
+        "the sequence is older than the last InvalidatePrefixCache, and shares "
+        "nothing any more");
+  }
+  const SequenceExtras* const extras =
+      content.has_extras ? &content.extras : nullptr;
+  cache_->Match(tokens, extras, explained_);
+  cache_->ExplainMisses(tokens, content.options.keys, extras,
+                        explained_.num_tokens - explained_.partial_tokens,
+                        missed);
+  return absl::OkStatus();
+}
+
+absl::Status KvCacheManager::ExplainMiss(std::span<const TokenId> tokens,
+                                         const ContentKeys& keys,
+                                         std::vector<MissedBlock>& missed) {
+  if (cache_ == nullptr || !cache_->explains_misses()) return NotExplained();
+  const SequenceExtras extras = cache_->FindExtras(keys);
+  cache_->Match(tokens, &extras, explained_);
+  cache_->ExplainMisses(tokens, keys, &extras,
+                        explained_.num_tokens - explained_.partial_tokens,
+                        missed);
+  return absl::OkStatus();
+}
+
 absl::Status KvCacheManager::Evict(std::span<const BlockId> blocks) {
   for (BlockId block : blocks) {
     if (block.value() <= 0 || block.value() >= pool_.num_blocks().value()) {
@@ -889,6 +939,9 @@ PrefixCacheMetrics KvCacheManager::prefix_cache_metrics() const {
 std::int64_t KvCacheManager::num_cached_keys() const {
   return cache_ == nullptr ? 0 : cache_->num_keys();
 }
+CacheHistograms KvCacheManager::cache_histograms() const {
+  return cache_ == nullptr ? CacheHistograms{} : cache_->histograms();
+}
 Bytes KvCacheManager::prefix_cache_bytes() const {
   return Bytes(
       cache_ == nullptr ? 0 : static_cast<std::int64_t>(cache_->bytes_held()));
@@ -900,6 +953,16 @@ std::optional<CachedContent> KvCacheManager::cached_content(
 }
 KvEventBatch KvCacheManager::TakeEvents() {
   return cache_ == nullptr ? KvEventBatch{} : cache_->TakeEvents();
+}
+
+absl::StatusOr<KvIndexSnapshot> KvCacheManager::SnapshotIndex() const {
+  if (cache_ == nullptr || !cache_->has_events()) return NoEvents();
+  return cache_->Snapshot(pool_);
+}
+
+absl::StatusOr<IndexDigest> KvCacheManager::index_digest() {
+  if (cache_ == nullptr || !cache_->has_events()) return NoEvents();
+  return cache_->Digest(pool_);
 }
 
 void KvCacheManager::FillSlotMapping(SequenceId id, std::int32_t first,

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -101,6 +102,12 @@ absl::StatusOr<std::unique_ptr<PrefixCache>> PrefixCache::Create(
     return absl::InvalidArgumentError(
         "partial_block_reuse works with one group of full attention only");
   }
+  if (!(options.lifetime_sample_rate >= 0 &&
+        options.lifetime_sample_rate <= 1)) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("lifetime_sample_rate is %g; it must be from 0 to 1",
+                        options.lifetime_sample_rate));
+  }
   std::unique_ptr<EvictionPolicy> policy;
   if (!options.tenant_quotas.empty() || options.eviction_policy != "lru") {
     absl::StatusOr<std::unique_ptr<EvictionPolicy>> created =
@@ -118,10 +125,21 @@ absl::StatusOr<std::unique_ptr<PrefixCache>> PrefixCache::Create(
       .secret = options.secret,
       .edge_hash_mask = options.edge_hash_mask,
       .hasher = MakeHasher(options, policy != nullptr)};
-  return std::unique_ptr<PrefixCache>(
+  std::unique_ptr<PrefixCache> cache(
       new PrefixCache(options, groups, std::move(index_options),
                       BlockSize(static_cast<std::int32_t>(units->alignment)),
                       num_blocks, std::move(policy)));
+  if (options.explain_misses) {
+    cache->explainer_ = std::make_unique<MissExplainer>(
+        num_blocks, cache->index_.unit(), options.secret);
+  }
+  if (options.lifetime_sample_rate > 0) {
+    cache->lifetimes_ = std::make_unique<BlockLifetimes>(
+        num_blocks, options.lifetime_sample_rate, options.secret);
+  }
+  cache->is_observed_ =
+      cache->explainer_ != nullptr || cache->lifetimes_ != nullptr;
+  return cache;
 }
 
 PrefixCache::PrefixCache(const PrefixCacheOptions& options,
@@ -135,7 +153,8 @@ PrefixCache::PrefixCache(const PrefixCacheOptions& options,
       matcher_(groups, index_.unit(), TokenCount(alignment.value())),
       policy_(std::move(policy)),
       is_plain_(policy_ == nullptr && !options.deduplicate && !options.events &&
-                !options.partial_block_reuse &&
+                !options.partial_block_reuse && !options.explain_misses &&
+                options.lifetime_sample_rate == 0 &&
                 std::none_of(groups.begin(), groups.end(),
                              [](const KvCacheGroupOptions& group) {
                                return group.kind ==
@@ -151,6 +170,7 @@ PrefixCache::PrefixCache(const PrefixCacheOptions& options,
         group.kind == AttentionKind::kStateSpace) {
       births_.resize(static_cast<std::size_t>(num_blocks.value()));
     }
+    if (group_rules::IsShareable(group)) ++num_shareable_;
   }
 }
 
@@ -165,6 +185,7 @@ void PrefixCache::Attach(SequenceContent& content,
   }
   content.cursor = {};
   content.registered = 0;
+  content.fingerprint.depth = 0;
   content.is_attached = true;
   index_.Pin(content.cursor);
 }
@@ -190,6 +211,7 @@ void PrefixCache::Rewind(SequenceContent& content, TokenCount num_tokens) {
   // The pin stays where it is, at or below the new depth.
   content.registered = static_cast<std::int32_t>(kept.value());
   content.cursor.depth = content.registered / index_.unit().value();
+  content.fingerprint.depth = 0;
 }
 
 // Matching.
@@ -294,6 +316,7 @@ void PrefixCache::Adopt(SequenceContent& content, const PrefixMatch& match) {
   index_.Unpin(content.cursor);
   content.cursor = cursor;
   content.registered = static_cast<std::int32_t>(shared.value());
+  content.fingerprint.depth = 0;
   ++version_;
 }
 
@@ -332,6 +355,7 @@ std::span<const PrefixCache::Equal> PrefixCache::Register(
   }
   for (std::size_t group = 0; group < groups_.size(); ++group) {
     if (!group_rules::IsShareable(groups_[group].options)) continue;
+    unchanged_.clear();
     for (const PrefixIndex::Segment& segment : path_) {
       Index(segment, group, tables[group], held, content, pool);
     }
@@ -343,6 +367,7 @@ std::span<const PrefixCache::Equal> PrefixCache::Register(
       RegisterTail(content, group, tables[group], pool);
     }
   }
+  if (is_observed_) ObserveStored(content, tokens, begin, end, tables);
   // Only then: it may join the nodes that the path names.
   if (end > begin) index_.Unpin(before);
   return equal_;
@@ -448,7 +473,10 @@ void PrefixCache::Put(PrefixIndex::NodeId node, std::int32_t position,
   if (index_.Contains(block)) {
     // It is indexed here already (a fork's is), or as the tail of a prompt.
     const std::int32_t units = groups_[group].units_per_block;
-    if (index_.home(block).depth % units == 0) return;
+    if (index_.home(block).depth % units == 0) {
+      unchanged_.push_back(index);
+      return;
+    }
     Remove(block, RemovalReason::kInvalid);
   }
   if (options_.deduplicate) {
@@ -464,6 +492,7 @@ void PrefixCache::Put(PrefixIndex::NodeId node, std::int32_t position,
         index * options.block_size.value() < std::int64_t{computed_};
     if (indexed != kNullBlock && !is_read &&
         (birth == nullptr || birth->computed >= computed_)) {
+      unchanged_.push_back(index);
       equal_.push_back(
           {static_cast<int>(group), static_cast<std::int32_t>(index), indexed});
       return;
@@ -504,7 +533,7 @@ CachedBlockInfo PrefixCache::InfoOf(const SequenceContent& content,
 }
 
 void PrefixCache::RemoveEvicted(std::span<const BlockId> blocks) {
-  if (policy_ != nullptr || options_.events) {
+  if (policy_ != nullptr || options_.events || is_observed_) {
     for (BlockId block : blocks) Remove(block, RemovalReason::kCapacity);
     return;
   }
@@ -516,6 +545,7 @@ void PrefixCache::RemoveEvicted(std::span<const BlockId> blocks) {
 
 void PrefixCache::Remove(BlockId block, RemovalReason reason) {
   ++version_;
+  if (is_observed_) ObserveRemoved(block, reason);
   if (policy_ != nullptr && index_.Contains(block)) policy_->OnRemove(block);
   ++(reason == RemovalReason::kCapacity ? metrics_.blocks_evicted
                                         : metrics_.blocks_invalidated);
@@ -538,6 +568,7 @@ void PrefixCache::Clear(RemovalReason reason, BlockPool& pool) {
     if (policy_ != nullptr) policy_->OnRemove(block);
   }
   index_.Clear();
+  if (is_observed_) ObserveCleared(reason);
   if (options_.events) events_.Append(AllBlocksCleared{reason});
 }
 
@@ -557,6 +588,157 @@ BlockId PrefixCache::Victim(const BlockPool& pool) {
 void PrefixCache::SetTime(std::int64_t now_ns) {
   now_ns_ = now_ns;
   if (policy_ != nullptr) policy_->SetTime(now_ns);
+}
+
+// Observation.
+
+void PrefixCache::ObserveStored(
+    SequenceContent& content, std::span<const TokenId> tokens,
+    std::int32_t begin, std::int32_t end,
+    std::span<const std::span<const BlockId>> tables) {
+  const std::int32_t unit = index_.unit().value();
+  if (explainer_ != nullptr) {
+    const ContentKeys& keys = content.options.keys;
+    ContentFingerprint from = content.fingerprint;
+    if (from.depth != begin / unit) {
+      from = explainer_->Extend({}, tokens, keys, begin / unit, nullptr);
+    }
+    content.fingerprint =
+        explainer_->Extend(from, tokens, keys, end / unit, &fingerprints_);
+  }
+  for (std::size_t group = 0; group < groups_.size(); ++group) {
+    if (!group_rules::IsShareable(groups_[group].options)) continue;
+    const std::int32_t units = groups_[group].units_per_block;
+    const std::span<const BlockId> table = tables[group];
+    for (std::int32_t depth = begin / unit + units; depth <= end / unit;
+         depth += units) {
+      const BlockId block = table[static_cast<std::size_t>(depth / units - 1)];
+      // Some were not worth it, or gave way to their equals.
+      if (block == kNullBlock || !index_.Contains(block) ||
+          index_.home(block).depth != depth) {
+        continue;
+      }
+      if (explainer_ != nullptr) {
+        explainer_->OnStored(
+            block, static_cast<int>(group),
+            fingerprints_[static_cast<std::size_t>(depth - begin / unit - 1)]);
+      }
+      if (lifetimes_ != nullptr) lifetimes_->OnStored(block, now_ns_);
+    }
+  }
+}
+
+void PrefixCache::ObserveRemoved(BlockId block, RemovalReason reason) {
+  if (explainer_ != nullptr) explainer_->OnRemoved(block, reason, now_ns_);
+  if (lifetimes_ != nullptr) lifetimes_->OnRemoved(block, reason, now_ns_);
+}
+
+void PrefixCache::ObserveCleared(RemovalReason reason) {
+  if (explainer_ != nullptr) explainer_->OnCleared(reason, now_ns_);
+  if (lifetimes_ != nullptr) lifetimes_->OnCleared();
+}
+
+void PrefixCache::BeginAppend(SequenceId id, const SequenceContent& content,
+                              const PrefixMatch* match,
+                              std::span<const TokenId> tokens) {
+  if (explainer_ != nullptr) {
+    explainer_->SetTaker(id, content.options.tag);
+    // One that is out of date was not meant as a question: somebody goes
+    // without the cache.
+    if (match != nullptr && IsCurrent(*match) && content.is_attached) {
+      ExplainMisses(tokens, content.options.keys,
+                    content.has_extras ? &content.extras : nullptr,
+                    match->num_tokens - match->partial_tokens, missed_);
+      for (const MissedBlock& block : missed_) {
+        ++metrics_.blocks_missed[static_cast<std::size_t>(block.reason)];
+      }
+    }
+  }
+  if (lifetimes_ == nullptr || match == nullptr) return;
+  for (const std::vector<BlockId>& hit : match->blocks) {
+    for (BlockId block : hit) lifetimes_->OnHit(block, now_ns_);
+  }
+}
+
+void PrefixCache::ExplainMisses(std::span<const TokenId> tokens,
+                                const ContentKeys& keys,
+                                const SequenceExtras* extras, TokenCount hit,
+                                std::vector<MissedBlock>& missed) {
+  missed.clear();
+  const TokenCount num_tokens(Size(tokens));
+  const auto units =
+      static_cast<std::int32_t>(index_.unit().FullBlocks(num_tokens).value());
+  path_.clear();
+  GatherLanes(index_.Walk({tokens, extras}, units, path_));
+  static_cast<void>(
+      explainer_->Extend({}, tokens, keys, units, &fingerprints_));
+  for (std::size_t group = 0; group < groups_.size(); ++group) {
+    if (group_rules::IsShareable(groups_[group].options)) {
+      ExplainGroup(group, num_tokens, hit, missed);
+    }
+  }
+}
+
+void PrefixCache::ExplainGroup(std::size_t group, TokenCount num_tokens,
+                               TokenCount hit,
+                               std::vector<MissedBlock>& missed) const {
+  const GroupState& state = groups_[group];
+  const BlockSize size = state.options.block_size;
+  const std::vector<BlockId>& lane = lanes_[group];
+  const auto unit_of = [&state](std::int64_t index) {
+    return static_cast<std::size_t>((index + 1) * state.units_per_block - 1);
+  };
+  const auto is_cached = [&](std::int64_t index) {
+    return unit_of(index) < lane.size() && lane[unit_of(index)] != kNullBlock;
+  };
+  const std::int64_t end = size.FullBlocks(num_tokens).value();
+  // Where the longest hit of the group alone ends, alignment apart.
+  std::int64_t reach = 0;
+  if (group_rules::KeepsAll(state.options)) {
+    while (reach < end && is_cached(reach)) ++reach;
+  } else {
+    reach = end;
+    while (reach > 0 && !is_cached(reach - 1)) --reach;
+  }
+  const TokenCount reached = size.Slots(BlockCount(reach));
+  const TokenCount most = std::min(reached, num_tokens - TokenCount(1));
+  for (std::int64_t index = size.FullBlocks(hit).value(); index < end;
+       ++index) {
+    if (!group_rules::IsWorthIndexing(state.options, index,
+                                      TokenCount(alignment_.value()))) {
+      continue;
+    }
+    MissedBlock block{.group = static_cast<int>(group),
+                      .index = static_cast<std::int32_t>(index)};
+    const ContentFingerprint& content = fingerprints_[unit_of(index)];
+    if (is_cached(index)) {
+      const TokenCount block_end = size.Slots(BlockCount(index + 1));
+      const TokenCount hit_end =
+          alignment_.Slots(alignment_.CoveringBlocks(block_end));
+      block.reason = block_end > reached  ? MissReason::kGap
+                     : hit_end > most     ? MissReason::kAlignment
+                     : num_shareable_ > 1 ? MissReason::kOtherGroup
+                                          : MissReason::kGap;
+    } else if (const MissExplainer::Removal* removal =
+                   explainer_->FindRemoval(block.group, content)) {
+      block.reason = MissReason::kEvicted;
+      block.removal = removal->reason;
+      block.taker = removal->taker;
+      block.taker_tag = removal->taker_tag;
+      block.age_ns = now_ns_ - removal->time_ns;
+      block.removals_since = explainer_->num_removals() - removal->number;
+    } else if (explainer_->HasTokens(block.group, content)) {
+      block.reason = MissReason::kOtherKeys;
+    } else if (state.options.kind == AttentionKind::kStateSpace) {
+      continue;  // most blocks never have a state
+    }
+    missed.push_back(block);
+  }
+}
+
+std::size_t PrefixCache::bytes_held() const {
+  return index_.bytes_held() +
+         (explainer_ == nullptr ? 0 : explainer_->bytes_held());
 }
 
 // Events.
@@ -591,7 +773,8 @@ void PrefixCache::NoteStored(const SequenceContent& content,
          depth <= segment.end; depth += units) {
       const std::int64_t index = depth / units - 1;
       if (table[static_cast<std::size_t>(index)] == kNullBlock ||
-          !IsHittable(group, depth, held)) {
+          !IsHittable(group, depth, held) ||
+          std::binary_search(unchanged_.begin(), unchanged_.end(), index)) {
         continue;
       }
       event.hashes.push_back(index_.HashAt({segment.node, depth}));
@@ -609,6 +792,42 @@ void PrefixCache::NoteRemoved(RemovalReason reason) {
                                  .blocks = {removed.block},
                                  .reason = reason});
   }
+}
+
+KvIndexSnapshot PrefixCache::Snapshot(const BlockPool& pool) const {
+  std::vector<PrefixIndex::Removed> keys;
+  for (std::int32_t i = 1; i < pool.num_blocks().value(); ++i) {
+    index_.AppendKeys(BlockId(i), &keys);
+  }
+  KvIndexSnapshot snapshot{.next_sequence = events_.next_sequence()};
+  const std::string tier = BlocksStored().tier;
+  for (const PrefixIndex::Removed& key : keys) {
+    snapshot.entries.push_back({key.group, tier, key.hash.ToInt()});
+  }
+  std::sort(snapshot.entries.begin(), snapshot.entries.end());
+  // Equals become one entry, and its count.
+  std::size_t kept = 0;
+  for (const KvIndexEntry& entry : snapshot.entries) {
+    KvIndexEntry& last = snapshot.entries[kept > 0 ? kept - 1 : 0];
+    if (kept > 0 && entry.group == last.group && entry.hash == last.hash) {
+      ++last.count;
+    } else {
+      snapshot.entries[kept++] = entry;
+    }
+  }
+  snapshot.entries.resize(kept);
+  for (const KvIndexEntry& entry : snapshot.entries) {
+    snapshot.digest.Add(entry.group, entry.tier, entry.hash,
+                        static_cast<std::uint64_t>(entry.count));
+  }
+  return snapshot;
+}
+
+const IndexDigest& PrefixCache::Digest(const BlockPool& pool) {
+  if (!events_.digest().has_value()) {
+    events_.StartDigest(Snapshot(pool).digest);
+  }
+  return *events_.digest();
 }
 
 std::optional<CachedContent> PrefixCache::content_of(BlockId block) const {
@@ -631,6 +850,22 @@ absl::Status PrefixCache::CheckInvariants(const BlockPool& pool) const {
     if (absl::Status status = policy_->CheckInvariants(); !status.ok()) {
       return status;
     }
+  }
+  if (explainer_ != nullptr) {
+    if (absl::Status status = explainer_->CheckInvariants(); !status.ok()) {
+      return status;
+    }
+  }
+  if (lifetimes_ != nullptr) {
+    if (absl::Status status = lifetimes_->CheckInvariants(); !status.ok()) {
+      return status;
+    }
+  }
+  if (events_.digest().has_value() &&
+      *events_.digest() != Snapshot(pool).digest) {
+    return absl::InternalError(absl::StrFormat(
+        "the digest by events is %s, that of the index %s",
+        events_.digest()->ToHex(), Snapshot(pool).digest.ToHex()));
   }
   std::int64_t idle = 0;
   for (std::int32_t i = 1; i < pool.num_blocks().value(); ++i) {

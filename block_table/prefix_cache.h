@@ -14,13 +14,19 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
+#include "block_table/block_lifetimes.h"
 #include "block_table/group_rules.h"
+#include "block_table/index_publisher.h"
+#include "block_table/miss_explainer.h"
 #include "block_table/prefix_index.h"
 #include "pagedkv/block_pool.h"
+#include "pagedkv/cache_histograms.h"
+#include "pagedkv/index_digest.h"
 #include "pagedkv/kv_cache_group.h"
 #include "pagedkv/kv_cache_manager.h"
-#include "pagedkv/kv_event_log.h"
 #include "pagedkv/kv_events.h"
+#include "pagedkv/kv_index_view.h"
+#include "pagedkv/missed_block.h"
 #include "pagedkv/prefix_cache.h"
 #include "pagedkv/types.h"
 
@@ -34,6 +40,8 @@ struct SequenceContent {
   PrefixIndex::Cursor cursor;
   std::int32_t registered = 0;  // leading tokens whose blocks went to the index
   SequenceOptions options;
+  // With explain_misses, where its depth is that of `registered`.
+  ContentFingerprint fingerprint;
 };
 
 /// The prefix cache of one manager: which blocks of the pool hold which
@@ -58,7 +66,7 @@ class PrefixCache {
   [[nodiscard]] bool has_policy() const { return policy_ != nullptr; }
   [[nodiscard]] const PrefixCacheMetrics& metrics() const { return metrics_; }
   [[nodiscard]] std::int64_t num_keys() const { return index_.num_keys(); }
-  [[nodiscard]] std::size_t bytes_held() const { return index_.bytes_held(); }
+  [[nodiscard]] std::size_t bytes_held() const;
 
   /// A sequence begins: an empty one, at the root.
   void Attach(SequenceContent& content, const SequenceOptions& options);
@@ -157,8 +165,29 @@ class PrefixCache {
     policy_->OnExpect(block, expected);
   }
 
+  // With explain_misses or a lifetime_sample_rate.
+  [[nodiscard]] bool is_observed() const { return is_observed_; }
+  /// The sequence `id` takes blocks from here on, in an append with `match`,
+  /// null if there is none, and of `tokens`.
+  void BeginAppend(SequenceId id, const SequenceContent& content,
+                   const PrefixMatch* match, std::span<const TokenId> tokens);
+  [[nodiscard]] bool explains_misses() const { return explainer_ != nullptr; }
+  /// Replaces `missed` by the full blocks of `tokens` behind the first `hit`,
+  /// in the order of groups and indices. REQUIRES: explains_misses().
+  void ExplainMisses(std::span<const TokenId> tokens, const ContentKeys& keys,
+                     const SequenceExtras* extras, TokenCount hit,
+                     std::vector<MissedBlock>& missed);
+  [[nodiscard]] CacheHistograms histograms() const {
+    return lifetimes_ == nullptr ? CacheHistograms{} : lifetimes_->histograms();
+  }
+
   [[nodiscard]] std::optional<CachedContent> content_of(BlockId block) const;
   [[nodiscard]] KvEventBatch TakeEvents() { return events_.Take(); }
+  [[nodiscard]] bool has_events() const { return options_.events; }
+  // REQUIRES: has_events().
+  [[nodiscard]] KvIndexSnapshot Snapshot(const BlockPool& pool) const;
+  /// From the first call on it is kept up to date; only that one is not O(1).
+  [[nodiscard]] const IndexDigest& Digest(const BlockPool& pool);
 
   [[nodiscard]] absl::Status CheckInvariants(const BlockPool& pool) const;
 
@@ -212,6 +241,13 @@ class PrefixCache {
     const Birth& birth = births_[static_cast<std::size_t>(block.value())];
     return birth.step == step_ ? &birth : nullptr;
   }
+  void ObserveStored(SequenceContent& content, std::span<const TokenId> tokens,
+                     std::int32_t begin, std::int32_t end,
+                     std::span<const std::span<const BlockId>> tables);
+  void ObserveRemoved(BlockId block, RemovalReason reason);
+  void ObserveCleared(RemovalReason reason);
+  void ExplainGroup(std::size_t group, TokenCount num_tokens, TokenCount hit,
+                    std::vector<MissedBlock>& missed) const;
 
   PrefixCacheOptions options_;
   std::vector<GroupState> groups_;
@@ -221,12 +257,16 @@ class PrefixCache {
   std::unique_ptr<EvictionPolicy> policy_;
   bool is_plain_;  // indexing a block asks nothing of it
   bool registers_tails_;
-  KvEventLog events_;
+  IndexPublisher events_;
   PrefixCacheMetrics metrics_;
   std::int64_t now_ns_ = 0;
   std::uint64_t version_ = 1;
   std::uint32_t step_ = 1;
   std::vector<Birth> births_;  // by block; empty where nobody asks
+  std::unique_ptr<MissExplainer> explainer_;   // null without explain_misses
+  std::unique_ptr<BlockLifetimes> lifetimes_;  // null without a sample
+  bool is_observed_ = false;
+  int num_shareable_ = 0;  // groups
 
   // Scratch of the call under way.
   std::vector<PrefixIndex::Segment> path_;
@@ -234,6 +274,11 @@ class PrefixCache {
   std::vector<PrefixIndex::Removed> removed_;
   std::vector<Equal> equal_;
   std::int32_t computed_ = 0;
+  std::vector<ContentFingerprint> fingerprints_;
+  std::vector<MissedBlock> missed_;
+  // Indices in the table of the group under way, ascending: full blocks that
+  // did not go to the index, because they or equals of theirs are in it.
+  std::vector<std::int64_t> unchanged_;
 };
 
 }  // namespace pagedkv

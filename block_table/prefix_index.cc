@@ -673,6 +673,14 @@ void PrefixIndex::Remove(BlockId block, std::vector<Removed>* removed) {
   has_equals_ = !duplicates_.empty() || !further_places_.empty();
 }
 
+void PrefixIndex::AppendKeys(BlockId block, std::vector<Removed>* keys) const {
+  if (!Contains(block)) return;
+  Note(home(block), block, keys);
+  const auto found = further_places_.find(block);
+  if (found == further_places_.end()) return;
+  for (const Place& place : found->second) Note(place, block, keys);
+}
+
 void PrefixIndex::Note(Place place, BlockId block,
                        std::vector<Removed>* removed) const {
   if (removed == nullptr) return;

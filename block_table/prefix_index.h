@@ -184,6 +184,8 @@ class PrefixIndex {
   /// The same for each of `blocks`; fastest where they come as sequences were
   /// released, the last first.
   void RemoveAll(std::span<const BlockId> blocks);
+  /// Appends the keys that name `block`, those that `Remove` would take away.
+  void AppendKeys(BlockId block, std::vector<Removed>* keys) const;
   /// Takes everything out; cursors stay pinned where they are.
   void Clear();
 

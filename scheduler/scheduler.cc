@@ -254,6 +254,7 @@ absl::Status Scheduler::Impl::Submit(const Request& request) {
                         request.prompt_tokens.end());
   details.sequence = request.sequence;
   details.sequence.num_prompt_tokens = request.num_prompt_tokens;
+  details.sequence.tag = request.id.value();
   details.priority = request.priority;
   details.arrival = request.arrival;
   details.stop_tokens.assign(request.stop_tokens.begin(),

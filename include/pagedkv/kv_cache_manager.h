@@ -15,14 +15,18 @@
 #include "pagedkv/block_pool.h"
 #include "pagedkv/block_storage.h"
 #include "pagedkv/block_tables.h"
+#include "pagedkv/cache_histograms.h"
+#include "pagedkv/index_digest.h"
 #include "pagedkv/kv_cache_group.h"
 #include "pagedkv/kv_events.h"
+#include "pagedkv/missed_block.h"
 #include "pagedkv/prefix_cache.h"
 #include "pagedkv/types.h"
 
 namespace pagedkv {
 
 class PrefixCache;
+struct KvIndexSnapshot;
 struct SequenceContent;
 
 struct KvCacheManagerOptions {
@@ -183,6 +187,20 @@ class KvCacheManager {
   void Match(std::span<const TokenId> tokens, const ContentKeys& keys,
              PrefixMatch& match);
 
+  /// Says of each full block of `tokens` that `Match` would not find now why it
+  /// would not: replaces `missed` by them, in the order of groups and indices.
+  /// Left out are blocks that no hit needs: those of a window that are never
+  /// indexed, and of state-space layers those that never had a state. NotFound
+  /// for a stale id, FailedPrecondition without
+  /// `PrefixCacheOptions::explain_misses` or for a sequence from before
+  /// `InvalidatePrefixCache`. O(tokens), and reads all of them.
+  absl::Status ExplainMiss(SequenceId id, std::span<const TokenId> tokens,
+                           std::vector<MissedBlock>& missed);
+  /// The same for a sequence that is not there (yet).
+  absl::Status ExplainMiss(std::span<const TokenId> tokens,
+                           const ContentKeys& keys,
+                           std::vector<MissedBlock>& missed);
+
   /// Takes blocks out of the index; who uses them goes on. InvalidArgument for
   /// an id outside of the pool, and then nothing has changed.
   absl::Status Evict(std::span<const BlockId> blocks);
@@ -222,7 +240,9 @@ class KvCacheManager {
   [[nodiscard]] PrefixCacheMetrics prefix_cache_metrics() const;
   /// Distinct (content, group) pairs that are cached.
   [[nodiscard]] std::int64_t num_cached_keys() const;
-  /// Memory of the index, tokens included.
+  /// Sampled times; empty without `PrefixCacheOptions::lifetime_sample_rate`.
+  [[nodiscard]] CacheHistograms cache_histograms() const;
+  /// Memory of the index, tokens included, and of `explain_misses`.
   [[nodiscard]] Bytes prefix_cache_bytes() const;
   /// What a block is indexed as; nullopt if it is not. REQUIRES: an id of the
   /// pool.
@@ -230,6 +250,17 @@ class KvCacheManager {
       BlockId block) const;
   /// Events since the last call. Empty without `PrefixCacheOptions::events`.
   [[nodiscard]] KvEventBatch TakeEvents();
+  /// What is in the index, as `KvIndexView::Create` takes it (kv_index_view.h
+  /// has the type): for a router that begins late, or has lost events. It has
+  /// in it what the events say that still wait: take those before, and the next
+  /// batch begins where the snapshot ends. FailedPrecondition without
+  /// `PrefixCacheOptions::events`. O(n log n) for n blocks, one SHA-256 each.
+  [[nodiscard]] absl::StatusOr<KvIndexSnapshot> SnapshotIndex() const;
+  /// The digest of a `KvIndexView` that has followed all events up to now,
+  /// those that wait included. The first call costs as much as a snapshot; from
+  /// then on each event costs one SHA-256 per hash more, and the call O(1).
+  /// FailedPrecondition without `PrefixCacheOptions::events`.
+  [[nodiscard]] absl::StatusOr<IndexDigest> index_digest();
 
   [[nodiscard]] bool IsLive(SequenceId id) const {
     return Row(id) < sequences_.size() && Generation(id) % 2 == 1 &&
@@ -402,10 +433,11 @@ class KvCacheManager {
   std::int32_t num_holding_ = 0;  // sequences that `HoldsTokens`
   std::int64_t num_pinned_blocks_ = 0;
   bool vllm_compatible_ = false;
-  bool is_simple_ = false;   // one group, which keeps all
+  bool is_simple_ = false;   // one group, which keeps all; not observed
   bool gives_back_ = false;  // a group has blocks that no later token looks at
 
   // Scratch of the call under way.
+  PrefixMatch explained_;
   std::vector<BlockId> evicted_;
   std::vector<BlockId> given_back_;
   std::vector<std::span<const BlockId>> tables_of_;

@@ -5,6 +5,7 @@
 /// What a client says to, and hears from, the prefix cache of a
 /// `KvCacheManager`: sequences of equal content share blocks.
 
+#include <array>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -13,6 +14,7 @@
 
 #include "pagedkv/block_hash.h"
 #include "pagedkv/eviction_policy.h"
+#include "pagedkv/missed_block.h"
 #include "pagedkv/types.h"
 
 namespace pagedkv {
@@ -59,6 +61,17 @@ struct PrefixCacheOptions {
   /// For tests: the bits of an edge's hash that count. With 0 all edges of the
   /// index collide, which costs time and changes no answer.
   std::uint32_t edge_hash_mask = ~0u;
+  /// Remember what was cached, so that `KvCacheManager::ExplainMiss` can say
+  /// why a block was not. Costs 90 to 160 bytes for each block of the pool; for
+  /// each block that is indexed or removed, one XXH3 of its tokens and a few
+  /// table entries; and for each admission with a match a second walk along the
+  /// prompt, with an XXH3 of all of it.
+  bool explain_misses = false;
+  /// The share of the cached blocks, from 0 (none) to 1, whose times go to
+  /// `KvCacheManager::cache_histograms`. 0.01 is vLLM's default
+  /// (--kv-cache-metrics-sample). `secret` seeds the choice. Costs 17 bytes for
+  /// each block of the pool.
+  double lifetime_sample_rate = 0;
 };
 
 /// Retention of the tokens [begin, end) of a sequence, for policies that heed
@@ -85,6 +98,9 @@ struct SequenceOptions {
   /// reads, or its tokens alone decide what is shared.
   TokenCount num_encoder_tokens{0};
   std::int32_t tenant = 0;
+  /// What the client calls the sequence, for explanations of misses. The
+  /// scheduler puts the request's id here.
+  std::uint64_t tag = 0;
   std::vector<RetentionRange> retention = {};
 };
 
@@ -117,6 +133,11 @@ struct PrefixCacheMetrics {
   std::int64_t blocks_invalidated = 0;  ///< for any other reason
   std::int64_t blocks_deduplicated = 0;
   std::int64_t tokens_copied = 0;  ///< by partial reuse
+  /// Full blocks of the sequences admitted with a match that were not hit, over
+  /// all groups, by `MissReason`. Stays 0 without
+  /// `PrefixCacheOptions::explain_misses`, and where `AppendOptions::tokens`
+  /// were not given or the match is out of date.
+  std::array<std::int64_t, kNumMissReasons> blocks_missed = {};
 };
 
 }  // namespace pagedkv

@@ -57,7 +57,7 @@ struct Request {
   /// must then be given the sampled tokens.
   std::vector<TokenId> stop_tokens = {};
   /// What distinguishes the content beside its tokens. The scheduler fills in
-  /// `num_prompt_tokens`.
+  /// `num_prompt_tokens`, and `tag` with the id.
   SequenceOptions sequence = {};
   std::int32_t priority = 0;  ///< smaller runs first; kPriority only
   std::int64_t arrival = 0;   ///< any clock of the client; kPriority only
