@@ -328,7 +328,9 @@ class KvCacheManagerModelTest
       ASSERT_FALSE(manager_.IsLive(stale));
       ASSERT_EQ(manager_.TryAppend(stale, TokenCount(0)).status().code(),
                 kNotFound);
-      ASSERT_EQ(manager_.TryAppend(stale, TokenCount(0), {}).status().code(),
+      ASSERT_EQ(manager_.TryAppend(stale, TokenCount(0), AppendOptions{})
+                    .status()
+                    .code(),
                 kNotFound);
       ASSERT_EQ(manager_.Truncate(stale, TokenCount(0)).code(), kNotFound);
       ASSERT_EQ(manager_.Rewind(stale, TokenCount(0)).code(), kNotFound);
