@@ -204,6 +204,33 @@ TEST(SchedulerPrefixCacheTest, AChunkOfAVictimOfTheSameStepLeavesNoHash) {
   }
 }
 
+// Whether the blocks or only the watermark stood in the way was told by what
+// the whole request needs: not by what is asked for, less what is found in use.
+TEST(SchedulerPrefixCacheTest, WhatIsFoundIsNotAmongTheBlocksThatLack) {
+  auto cache =
+      *KvCacheManager::Create({.pool = {.num_blocks = BlockCount(11),
+                                        .prefix_caching = true,
+                                        .watermark = 0.2},
+                               .groups = {Full(4)},
+                               .max_sequence_tokens = TokenCount(128)});
+  auto scheduler = *Scheduler::Create({}, cache);
+  for (std::uint64_t id = 1; id <= 2; ++id) {
+    const std::size_t length = id == 1 ? 28 : 40;
+    ASSERT_TRUE(scheduler
+                    .Submit({.id = RequestId(id),
+                             .num_prompt_tokens =
+                                 TokenCount(static_cast<std::int64_t>(length)),
+                             .prompt_tokens = Tokens(length),
+                             .max_output_tokens = TokenCount(1)})
+                    .ok());
+  }
+  // Request 2 finds 7 blocks in use, and wants the 3 that are free.
+  const absl::StatusOr<StepPlan> plan = scheduler.Schedule();
+  ASSERT_TRUE(plan.ok());
+  EXPECT_EQ(plan->scheduled.size(), 1u);
+  EXPECT_EQ(plan->admission_block, AdmissionBlock::kWatermark);
+}
+
 TEST(SchedulerPrefixCacheTest, APromptMustBeAsLongAsItSays) {
   Rig rig({});
   Request request = {.id = RequestId(1),
