@@ -69,20 +69,18 @@ bool BlockPool::TryAllocate(std::span<BlockId> out,
   num_free_ -= static_cast<std::int64_t>(out.size());
   free_->PopFront(out);
   BlockState* const states = states_.data();
-  for (BlockId block : out) states[Index(block)].ref_count = 1;
-  if (prefix_caching_) TakeMarks(out, evicted);
-  return true;
-}
-
-// Unmarks those of `blocks` that are marked as cached.
-void BlockPool::TakeMarks(std::span<const BlockId> blocks,
-                          std::vector<BlockId>* evicted) {
-  for (BlockId block : blocks) {
-    BlockState& state = states_[Index(block)];
+  if (!prefix_caching_) {
+    for (BlockId block : out) states[Index(block)].ref_count = 1;
+    return true;
+  }
+  for (BlockId block : out) {
+    BlockState& state = states[Index(block)];
+    state.ref_count = 1;
     if (!state.cached()) continue;
     state.SetCached(false);
     if (evicted != nullptr) evicted->push_back(block);
   }
+  return true;
 }
 
 absl::Status BlockPool::Share(std::span<const BlockId> blocks) {
@@ -113,7 +111,11 @@ absl::Status BlockPool::ReleaseEach(std::size_t count, BlockAt block_at,
                                     MayRelease may_release) {
   if (freed_.size() < count) freed_.resize(count);
   BlockState* const states = states_.data();
+  // Cached ones from the front of the scratch, others from its end: with a
+  // prefix cache the two go to different ends of the queue.
   BlockId* const freed = freed_.data();
+  BlockId* blanks = freed + freed_.size();
+  BlockId* const blanks_end = blanks;
   std::size_t num_freed = 0;
   for (std::size_t i = 0; i < count; ++i) {
     const BlockId block = block_at(i);
@@ -122,27 +124,19 @@ absl::Status BlockPool::ReleaseEach(std::size_t count, BlockAt block_at,
         states[Index(block)].ref_count == 0) {
       return UndoRelease(i, block_at);
     }
-    if (states[Index(block)].Drop()) freed[num_freed++] = block;
-  }
-  num_free_ += static_cast<std::int64_t>(num_freed);
-  if (prefix_caching_) {
-    PutBackByMark({freed, num_freed});
-  } else {
-    free_->PushBack({freed, num_freed});
-  }
-  return absl::OkStatus();
-}
-
-// Blocks without content are reissued first, in the order given.
-void BlockPool::PutBackByMark(std::span<const BlockId> blocks) {
-  if (!external_eviction_) {
-    for (BlockId block : blocks) {
-      if (is_cached(block)) free_->PushBack(block);
+    BlockState& state = states[Index(block)];
+    if (!state.Drop()) continue;
+    if (prefix_caching_ && !state.cached()) {
+      *--blanks = block;
+    } else {
+      freed[num_freed++] = block;
     }
   }
-  for (auto block = blocks.rbegin(); block != blocks.rend(); ++block) {
-    if (!is_cached(*block)) free_->PushFront(*block);
-  }
+  num_free_ += static_cast<std::int64_t>(num_freed) + (blanks_end - blanks);
+  if (!external_eviction_) free_->PushBack({freed, num_freed});
+  // The last that was freed comes first here, as it has to.
+  for (; blanks != blanks_end; ++blanks) free_->PushFront(*blanks);
+  return absl::OkStatus();
 }
 
 // Counts back the first `count` blocks, and says why the next is refused. Not
@@ -184,17 +178,14 @@ bool BlockPool::IsCurrent(BlockHandle handle) const {
   return Contains(handle.id) && this->handle(handle.id) == handle;
 }
 
-void BlockPool::SetCached(BlockId block, bool cached) {
-  PAGEDKV_CHECK(prefix_caching_ && Contains(block) && block != kNullBlock);
-  BlockState& state = states_[Index(block)];
-  if (external_eviction_ && state.ref_count == 0 && state.cached() != cached) {
-    if (cached) {
-      free_->Remove(block);
-    } else {
-      free_->PushFront(block);
-    }
+// With external_eviction: a free block is in the queue unless it is cached.
+void BlockPool::MoveFree(BlockId block, bool cached) {
+  if (is_cached(block) == cached) return;
+  if (cached) {
+    free_->Remove(block);
+  } else {
+    free_->PushFront(block);
   }
-  state.SetCached(cached);
 }
 
 BlockCount BlockPool::num_takeable() const {

@@ -51,14 +51,24 @@ class FreeBlockQueue {
   /// The blocks go to the end, the first of them first.
   /// REQUIRES: none of them is in the queue.
   void PushBack(std::span<const BlockId> blocks) {
-    if (removable_) {
+    if (removable_ && tail_ + blocks.size() - head_ > compact_above_) {
       for (BlockId block : blocks) PushBack(block);
       return;
     }
     BlockId* const ring = ring_.data();
     const std::uint64_t mask = mask_;
     std::uint64_t tail = tail_;
-    for (BlockId block : blocks) ring[tail++ & mask] = block;
+    if (removable_) {
+      std::uint32_t* const positions = positions_.data();
+      for (BlockId block : blocks) {
+        const std::uint64_t position = tail++ & mask;
+        ring[position] = block;
+        positions[static_cast<std::size_t>(block.value())] =
+            static_cast<std::uint32_t>(position);
+      }
+    } else {
+      for (BlockId block : blocks) ring[tail++ & mask] = block;
+    }
     tail_ = tail;
     size_ += blocks.size();
   }

@@ -12,47 +12,10 @@
 
 #include "absl/strings/str_format.h"
 
+#include "allocator/checked.h"
+
 namespace pagedkv {
 namespace {
-
-std::int64_t CeilDivide(std::int64_t value, std::int64_t divisor) {
-  return value / divisor + (value % divisor != 0 ? 1 : 0);
-}
-
-/// A count that is not negative, or nothing once it has left 63 bits.
-class Checked {
- public:
-  // Implicit: mixes with plain integers in formulas.
-  // NOLINTNEXTLINE(google-explicit-constructor)
-  Checked(std::int64_t value) : value_(value) {}
-
-  friend Checked operator+(Checked a, Checked b) {
-    std::int64_t sum = 0;
-    const bool lost = __builtin_add_overflow(a.value_, b.value_, &sum);
-    return Checked(sum, a.lost_ || b.lost_ || lost);
-  }
-  friend Checked operator*(Checked a, Checked b) {
-    std::int64_t product = 0;
-    const bool lost = __builtin_mul_overflow(a.value_, b.value_, &product);
-    return Checked(product, a.lost_ || b.lost_ || lost);
-  }
-  [[nodiscard]] Checked DividedUp(std::int64_t divisor) const {
-    return Checked(CeilDivide(value_, divisor), lost_);
-  }
-  [[nodiscard]] absl::StatusOr<Bytes> ToBytes(const char* what) const {
-    if (lost_) {
-      return absl::OutOfRangeError(
-          absl::StrFormat("%s does not fit 63 bits", what));
-    }
-    return Bytes(value_);
-  }
-
- private:
-  Checked(std::int64_t value, bool lost) : value_(value), lost_(lost) {}
-
-  std::int64_t value_;
-  bool lost_ = false;
-};
 
 bool IsQuantized(KvDtype dtype) { return KvDtypeBits(dtype) <= 8; }
 
@@ -92,18 +55,27 @@ Checked LayerBytes(const KvLayer& layer, std::int64_t tokens,
          TensorBytes(layer.value, tokens, block_size);
 }
 
-/// The most blocks that `layer` keeps on the way to `length` tokens.
-std::int64_t PeakBlocks(const KvLayer& layer, std::int64_t length,
-                        std::int64_t block_size) {
-  const std::int64_t all = CeilDivide(length, block_size);
-  if (!layer.has_window()) return all;
-  // A sliding window may begin in any slot of a block, a chunk only in
-  // multiples of what its size and the block's have in common; the worst is
-  // the last of these slots.
-  const std::int64_t window = layer.window.value();
-  const std::int64_t step =
-      layer.kind == KvLayerKind::kChunked ? std::gcd(window, block_size) : 1;
-  return std::min(all, CeilDivide(window - step, block_size) + 1);
+/// The most bytes that `layer` keeps, to the token, on the way to `length`.
+Checked BytesKept(const KvLayer& layer, TokenCount length,
+                  BlockSize block_size) {
+  if (length == TokenCount(0)) return 0;
+  TokenCount kept = length;
+  switch (layer.kind) {
+    case KvLayerKind::kStateSpace:
+      return layer.state.value();
+    case KvLayerKind::kCross:
+      kept = layer.encoder_tokens;
+      break;
+    case KvLayerKind::kSlidingWindow:
+    case KvLayerKind::kChunked:
+      kept = std::min(length, layer.window);
+      break;
+    case KvLayerKind::kFull:
+    case KvLayerKind::kShared:
+    case KvLayerKind::kStateless:
+      break;
+  }
+  return LayerBytes(layer, kept.value(), block_size);
 }
 
 absl::Status CheckTensor(const KvTensor& tensor, BlockSize block_size,
@@ -150,6 +122,10 @@ absl::Status CheckLayer(const std::vector<KvLayer>& layers, std::size_t index,
         absl::StrFormat("layer %d: %s", index, problem));
   };
   if (layer.kind == KvLayerKind::kStateless) return absl::OkStatus();
+  if (layer.kind == KvLayerKind::kStateSpace) {
+    if (layer.state < Bytes(1)) return error("the state must have bytes");
+    return absl::OkStatus();
+  }
   if (layer.kind == KvLayerKind::kShared) {
     if (layer.shared_with < 0 ||
         static_cast<std::size_t>(layer.shared_with) >= index) {
@@ -163,6 +139,10 @@ absl::Status CheckLayer(const std::vector<KvLayer>& layers, std::size_t index,
   }
   if (layer.has_window() && layer.window < TokenCount(1)) {
     return error("the window must be positive");
+  }
+  if (layer.kind == KvLayerKind::kCross &&
+      layer.encoder_tokens < TokenCount(1)) {
+    return error("the number of encoder tokens must be positive");
   }
   if (layer.latent && (layer.key.heads != 1 || layer.value.heads > 1)) {
     return error("a latent is one vector for all heads");
@@ -222,6 +202,25 @@ std::vector<KvLayer> StageLayers(const std::vector<KvLayer>& layers,
 }
 
 }  // namespace
+
+BlockCount PeakBlocks(const KvLayer& layer, TokenCount length,
+                      BlockSize block_size) {
+  if (length == TokenCount(0) || !layer.takes_memory()) return BlockCount(0);
+  if (layer.kind == KvLayerKind::kStateSpace) return BlockCount(1);
+  const std::int64_t tokens = block_size.value();
+  if (layer.kind == KvLayerKind::kCross) {
+    return BlockCount(CeilDivide(layer.encoder_tokens.value(), tokens));
+  }
+  const std::int64_t all = CeilDivide(length.value(), tokens);
+  if (!layer.has_window()) return BlockCount(all);
+  // A sliding window may begin in any slot of a block, a chunk only in
+  // multiples of what its size and the block's have in common; the worst is
+  // the last of these slots.
+  const std::int64_t window = layer.window.value();
+  const std::int64_t step =
+      layer.kind == KvLayerKind::kChunked ? std::gcd(window, tokens) : 1;
+  return BlockCount(std::min(all, CeilDivide(window - step, tokens) + 1));
+}
 
 std::string_view KvDtypeName(KvDtype dtype) {
   switch (dtype) {
@@ -298,8 +297,15 @@ absl::StatusOr<KvGeometry> KvGeometry::Create(std::vector<KvLayer> layers,
         !status.ok()) {
       return status;
     }
-    bytes =
-        bytes + LayerBytes(geometry.layers_[i], block_size.value(), block_size);
+    const KvLayer& layer = geometry.layers_[i];
+    const Checked kv = LayerBytes(layer, block_size.value(), block_size);
+    bytes = bytes + kv;
+    const absl::StatusOr<Bytes> page =
+        layer.kind == KvLayerKind::kStateSpace
+            ? layer.state
+            : kv.ToBytes("the bytes of a block of one layer");
+    if (!page.ok()) return page.status();
+    geometry.pages_.push_back(*page);
   }
   const absl::StatusOr<Bytes> total = bytes.ToBytes("the bytes of a block");
   if (!total.ok()) return total.status();
@@ -341,9 +347,7 @@ absl::StatusOr<Bytes> KvGeometry::BytesAtLength(TokenCount length) const {
   }
   Checked bytes = 0;
   for (const KvLayer& layer : layers_) {
-    const TokenCount kept =
-        layer.has_window() ? std::min(length, layer.window) : length;
-    bytes = bytes + LayerBytes(layer, kept.value(), block_size_);
+    bytes = bytes + BytesKept(layer, length, block_size_);
   }
   return bytes.ToBytes("the bytes of a sequence");
 }
@@ -353,11 +357,21 @@ absl::StatusOr<Bytes> KvGeometry::BlockBytesAtLength(TokenCount length) const {
     return absl::InvalidArgumentError("a length must not be negative");
   }
   Checked bytes = 0;
-  for (const KvLayer& layer : layers_) {
-    bytes = bytes + LayerBytes(layer, block_size_.value(), block_size_) *
-                        PeakBlocks(layer, length.value(), block_size_.value());
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    bytes = bytes + Checked(pages_[i].value()) *
+                        PeakBlocks(layers_[i], length, block_size_).value();
   }
   return bytes.ToBytes("the bytes of a sequence");
+}
+
+absl::StatusOr<Bytes> KvGeometry::LayerBlockBytesAtLength(
+    std::size_t layer, TokenCount length) const {
+  if (length < TokenCount(0)) {
+    return absl::InvalidArgumentError("a length must not be negative");
+  }
+  return (Checked(pages_[layer].value()) *
+          PeakBlocks(layers_[layer], length, block_size_).value())
+      .ToBytes("the bytes of a sequence");
 }
 
 absl::StatusOr<std::vector<KvGeometry>> KvGeometry::Shard(
@@ -378,6 +392,9 @@ absl::StatusOr<std::vector<KvGeometry>> KvGeometry::Shard(
                             (stage < num_layers % num_stages ? 1 : 0);
     std::vector<KvLayer> layers = StageLayers(layers_, begin, end);
     for (KvLayer& layer : layers) {
+      if (layer.kind == KvLayerKind::kStateSpace) {
+        layer.state = Bytes(CeilDivide(layer.state.value(), tensor_parallel));
+      }
       if (layer.latent || !layer.stores_kv()) continue;
       for (KvTensor* tensor : {&layer.key, &layer.value}) {
         if (absl::Status status = SplitHeads(tensor_parallel, *tensor);

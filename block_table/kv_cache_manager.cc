@@ -107,7 +107,10 @@ KvCacheManager::KvCacheManager(const KvCacheManagerOptions& options,
         {group,
          BlockTables(static_cast<std::int32_t>(
              group.block_size.CoveringBlocks(max_sequence_tokens_).value()))});
+    gives_back_ |=
+        group_rules::NextSkip(group, max_sequence_tokens_).has_value();
   }
+  is_simple_ = groups_.size() == 1 && group_rules::KeepsAll(options.groups[0]);
 }
 
 KvCacheManager::KvCacheManager(KvCacheManager&&) noexcept = default;
@@ -170,6 +173,7 @@ absl::StatusOr<SequenceId> KvCacheManager::AddSequence(
     free_rows_.push_back(static_cast<std::int32_t>(sequences_.size()));
     sequences_.emplace_back();
     num_pinned_.push_back(0);
+    encoder_tokens_.emplace_back();
     if (cache_ != nullptr) contents_.emplace_back();
     for (Group& group : groups_) {
       group.tables.GrowTo(static_cast<std::int32_t>(sequences_.size()));
@@ -178,8 +182,7 @@ absl::StatusOr<SequenceId> KvCacheManager::AddSequence(
   const auto row = static_cast<std::uint32_t>(free_rows_.back());
   free_rows_.pop_back();
   Sequence& sequence = sequences_[row];
-  sequence.num_encoder_tokens =
-      static_cast<std::int32_t>(options.num_encoder_tokens.value());
+  encoder_tokens_[row] = options.num_encoder_tokens;
   if (cache_ != nullptr) cache_->Attach(contents_[row], options);
   const std::uint64_t generation = ++sequence.generation;
   return SequenceId(generation << 32 | row);
@@ -223,10 +226,56 @@ absl::Status KvCacheManager::CheckAppend(SequenceId id, TokenCount count,
   return absl::OkStatus();
 }
 
+// Whether `count` more tokens can be written; where it takes no more than
+// blocks at the end of the only table, takes them. Most appends that are not
+// inline are of this kind.
+bool KvCacheManager::TryExtendWritable(SequenceId id, TokenCount count) {
+  Sequence& sequence = sequences_[Row(id)];
+  if (count.value() <= sequence.write_limit - sequence.num_tokens) return true;
+  if (!is_simple_) return false;
+  const BlockSize size = block_size();
+  const TokenCount covered = TokenCount(sequence.num_tokens) + count;
+  BlockTables& tables = groups_.front().tables;
+  const std::int32_t length = tables.length(row(id));
+  // With the table's end at the sequence's, no block is shared that would be
+  // written.
+  if (length == 0 ||
+      size.Slots(BlockCount(length)) != TokenCount(sequence.num_tokens)) {
+    return false;
+  }
+  const BlockCount added = size.CoveringBlocks(covered) - BlockCount(length);
+  if (added > pool_.num_free()) return false;
+  Take(tables.Extend(row(id), static_cast<std::int32_t>(added.value())));
+  sequence.write_limit = static_cast<std::int32_t>(
+      std::min(size.Slots(BlockCount(length) + added), max_sequence_tokens_)
+          .value());
+  return true;
+}
+
+// Nothing to find fault with: what `CheckAppend` would say at greater length.
+bool KvCacheManager::IsPlainAppend(SequenceId id, TokenCount count,
+                                   const AppendOptions& options) const {
+  return options.match == nullptr && options.lookahead >= TokenCount(0) &&
+         count >= TokenCount(0) && IsLive(id) &&
+         count <= max_sequence_tokens_ - num_tokens(id);
+}
+
 absl::StatusOr<bool> KvCacheManager::TryAppend(SequenceId id, TokenCount count,
                                                const AppendOptions& options) {
-  if (absl::Status status = CheckAppend(id, count, options); !status.ok()) {
-    return status;
+  if (!IsPlainAppend(id, count, options)) {
+    absl::Status status = CheckAppend(id, count, options);
+    if (!status.ok()) return status;
+  } else if (options.lookahead == TokenCount(0) &&
+             options.must_fit == TokenCount(0) && !options.keep_watermark &&
+             TryExtendWritable(id, count)) {
+    Sequence& sequence = sequences_[Row(id)];
+    const TokenCount computed(sequence.num_tokens);
+    sequence.num_tokens += static_cast<std::int32_t>(count.value());
+    if (!options.tokens.empty() && cache_ != nullptr) {
+      RegisterContent(id, options.tokens, computed);
+    }
+    RefreshAppendLimit(id);
+    return true;
   }
   const TokenCount old_tokens = num_tokens(id);
   const PrefixMatch* const match =
@@ -240,13 +289,15 @@ absl::StatusOr<bool> KvCacheManager::TryAppend(SequenceId id, TokenCount count,
   const TokenCount new_tokens = demand.computed + count;
   const BlockCount withheld =
       options.keep_watermark ? pool_.watermark_blocks() : BlockCount(0);
-  demand.covered = std::min(options.must_fit, max_sequence_tokens_);
-  demand.tokens = demand.covered;
-  if (BlocksNeeded(id, demand, /*is_admission=*/true) + withheld >
-      pool_.num_free()) {
-    return false;
+  if (options.must_fit > TokenCount(0)) {
+    demand.covered = std::min(options.must_fit, max_sequence_tokens_);
+    demand.tokens = demand.covered;
+    if (BlocksNeeded(id, demand, /*is_admission=*/true) + withheld >
+        pool_.num_free()) {
+      return false;
+    }
   }
-  ReleaseSkipped(id, demand.computed);
+  if (gives_back_) ReleaseSkipped(id, demand.computed);
   demand.tokens = new_tokens;
   demand.covered = new_tokens + std::min(options.lookahead,
                                          max_sequence_tokens_ - new_tokens);
@@ -274,7 +325,7 @@ absl::StatusOr<bool> KvCacheManager::TryAppend(SequenceId id, TokenCount count,
       RegisterContent(id, options.tokens, demand.computed);
     }
   }
-  RefreshAppendLimit(id, demand);
+  RefreshLimits(id, demand);
   return true;
 }
 
@@ -306,7 +357,7 @@ BlockCount KvCacheManager::BlocksNeeded(SequenceId id, int group,
   const std::span<const BlockId> table = block_table(id, group);
   const auto length = static_cast<std::int64_t>(table.size());
   if (options.kind == AttentionKind::kCross) {
-    const TokenCount encoder(sequences_[Row(id)].num_encoder_tokens);
+    const TokenCount encoder = encoder_tokens_[Row(id)];
     return length > 0 ? BlockCount(0) : size.CoveringBlocks(encoder);
   }
   BlockCount end = size.CoveringBlocks(demand.slots(options));
@@ -404,7 +455,7 @@ void KvCacheManager::Cover(SequenceId id, int group, const Demand& demand) {
   const std::int32_t row = KvCacheManager::row(id);
   const std::int32_t length = tables.length(row);
   if (options.kind == AttentionKind::kCross) {
-    const TokenCount encoder(sequences_[Row(id)].num_encoder_tokens);
+    const TokenCount encoder = encoder_tokens_[Row(id)];
     if (length > 0 || encoder == TokenCount(0)) return;
     Take(tables.Extend(
         row, static_cast<std::int32_t>(size.CoveringBlocks(encoder).value())));
@@ -464,7 +515,11 @@ void KvCacheManager::RegisterContent(SequenceId id,
                                      std::span<const TokenId> tokens,
                                      TokenCount computed) {
   SequenceContent& content = this->content(id);
-  if (num_tokens(id) < cache_->NextDue(content)) return;
+  if (num_tokens(id) < cache_->NextDue(content) ||
+      cache_->TryRegisterNext(content, tokens, num_tokens(id), block_table(id),
+                              pool_)) {
+    return;
+  }
   tables_of_.clear();
   for (int group = 0; group < num_groups(); ++group) {
     tables_of_.push_back(block_table(id, group));
@@ -482,7 +537,7 @@ void KvCacheManager::RegisterContent(SequenceId id,
 }
 
 // Up to where the next appends change nothing but the number of tokens.
-void KvCacheManager::RefreshAppendLimit(SequenceId id, const Demand& demand) {
+void KvCacheManager::RefreshLimits(SequenceId id, const Demand& demand) {
   Sequence& sequence = sequences_[Row(id)];
   const TokenCount tokens(sequence.num_tokens);
   TokenCount limit = max_sequence_tokens_;
@@ -491,15 +546,23 @@ void KvCacheManager::RefreshAppendLimit(SequenceId id, const Demand& demand) {
     const BlockSize size = group.options.block_size;
     limit = std::min(
         limit, size.Slots(size.CoveringBlocks(demand.slots(group.options))));
+    if (!gives_back_) continue;
     const std::optional<TokenCount> skip =
         group_rules::NextSkip(group.options, demand.computed);
     if (skip.has_value()) limit = std::min(limit, std::max(tokens, *skip));
   }
-  if (cache_ != nullptr) {
-    const TokenCount unshared = cache_->NextDue(content(id)) - TokenCount(1);
-    limit = std::min(limit, std::max(tokens, unshared));
-  }
-  sequence.append_limit = static_cast<std::int32_t>(limit.value());
+  sequence.write_limit = static_cast<std::int32_t>(limit.value());
+  RefreshAppendLimit(id);
+}
+
+void KvCacheManager::RefreshAppendLimit(SequenceId id) {
+  Sequence& sequence = sequences_[Row(id)];
+  sequence.append_limit = sequence.write_limit;
+  if (cache_ == nullptr) return;
+  const TokenCount unshared = cache_->NextDue(content(id)) - TokenCount(1);
+  sequence.append_limit = static_cast<std::int32_t>(std::min<std::int64_t>(
+      sequence.write_limit,
+      std::max<std::int64_t>(sequence.num_tokens, unshared.value())));
 }
 
 // Fills `blocks` with free ones, evicting what they held.
@@ -514,9 +577,7 @@ void KvCacheManager::Take(std::span<BlockId> blocks) {
   }
   evicted_.clear();
   PAGEDKV_CHECK(pool_.TryAllocate(blocks, &evicted_));
-  for (BlockId block : evicted_) {
-    cache_->Remove(block, RemovalReason::kCapacity);
-  }
+  if (!evicted_.empty()) cache_->RemoveEvicted(evicted_);
 }
 
 void KvCacheManager::Share(std::span<const BlockId> blocks) {
@@ -623,7 +684,7 @@ void KvCacheManager::Cut(SequenceId id, TokenCount num_tokens,
   // may be shared.
   Sequence& sequence = sequences_[Row(id)];
   sequence.num_tokens = static_cast<std::int32_t>(num_tokens.value());
-  sequence.append_limit = sequence.num_tokens;
+  sequence.append_limit = sequence.write_limit = sequence.num_tokens;
   if (cache_ != nullptr) cache_->Rewind(content(id), num_tokens);
   const bool held = HoldsTokens(Row(id));
   for (Group& group : groups_) {
@@ -665,9 +726,10 @@ absl::StatusOr<SequenceId> KvCacheManager::Fork(SequenceId id) {
   Sequence& parent = sequences_[Row(id)];
   Sequence& child = sequences_[Row(*fork)];
   child.num_tokens = parent.num_tokens;
-  child.num_encoder_tokens = parent.num_encoder_tokens;
+  encoder_tokens_[Row(*fork)] = encoder_tokens_[Row(id)];
   // Neither may write the last block before `Cover` has looked at it.
   child.append_limit = parent.append_limit = parent.num_tokens;
+  child.write_limit = parent.write_limit = parent.num_tokens;
   if (HoldsTokens(Row(*fork))) ++num_holding_;
   if (cache_ != nullptr) {
     cache_->Detach(content(*fork));
@@ -799,11 +861,11 @@ void KvCacheManager::SetTime(std::int64_t now_ns) {
   if (cache_ != nullptr) cache_->SetTime(now_ns);
 }
 
-void KvCacheManager::Expect(const PrefixMatch& match, bool expected) {
+void KvCacheManager::Expect(std::span<const BlockId> blocks, bool expected) {
   if (cache_ == nullptr || !cache_->has_policy()) return;
-  for (const std::vector<BlockId>& hit : match.blocks) {
-    for (BlockId block : hit) {
-      if (block != kNullBlock) cache_->OnExpect(block, expected);
+  for (BlockId block : blocks) {
+    if (block.value() > 0 && block.value() < pool_.num_blocks().value()) {
+      cache_->OnExpect(block, expected);
     }
   }
 }
@@ -865,9 +927,8 @@ void KvCacheManager::FillCsr(std::span<const SequenceId> ids,
   for (SequenceId id : ids) {
     TokenCount tokens = num_tokens(id);
     if (group_options(group).kind == AttentionKind::kCross) {
-      tokens = block_table(id, group).empty()
-                   ? TokenCount(0)
-                   : TokenCount(sequences_[Row(id)].num_encoder_tokens);
+      tokens = block_table(id, group).empty() ? TokenCount(0)
+                                              : encoder_tokens_[Row(id)];
     }
     const std::int64_t blocks = size.CoveringBlocks(tokens).value();
     for (BlockId block :
@@ -896,13 +957,13 @@ BlockCount KvCacheManager::BlocksFor(TokenCount num_tokens,
   return blocks;
 }
 
-void KvCacheManager::ClearDirty() {
-  for (Group& group : groups_) group.tables.ClearDirty();
-}
-
 void KvCacheManager::ClearCopies() {
   copies_.clear();
-  if (cache_ != nullptr) cache_->EndStep();
+  if (cache_ != nullptr) cache_->BeginStep();
+}
+
+void KvCacheManager::ClearDirty() {
+  for (Group& group : groups_) group.tables.ClearDirty();
 }
 
 absl::Status KvCacheManager::CheckInvariants() const {
@@ -941,15 +1002,15 @@ absl::Status KvCacheManager::CheckInvariants() const {
       for (BlockId block : table) {
         ++references[static_cast<std::size_t>(block.value())];
       }
-      if (is_cross || sequence.append_limit == sequence.num_tokens) continue;
+      if (is_cross || sequence.write_limit == sequence.num_tokens) continue;
       for (std::int64_t i = sequence.num_tokens / size.value();
-           i * size.value() < sequence.append_limit; ++i) {
+           i * size.value() < sequence.write_limit; ++i) {
         if (std::cmp_greater_equal(i, table.size()) ||
             IsShared(table[static_cast<std::size_t>(i)])) {
           return absl::InternalError(absl::StrFormat(
               "sequence in row %d may append up to token %d, yet its block at "
               "index %d is missing or shared",
-              row, sequence.append_limit, i));
+              row, sequence.write_limit, i));
         }
       }
     }

@@ -119,21 +119,29 @@ absl::StatusOr<std::unique_ptr<PrefixCache>> PrefixCache::Create(
       .edge_hash_mask = options.edge_hash_mask,
       .hasher = MakeHasher(options, policy != nullptr)};
   return std::unique_ptr<PrefixCache>(
-      new PrefixCache(options, groups, std::move(index_options),
+      new PrefixCache(options, groups, num_blocks, std::move(index_options),
                       BlockSize(static_cast<std::int32_t>(units->alignment)),
-                      num_blocks, std::move(policy)));
+                      std::move(policy)));
 }
 
 PrefixCache::PrefixCache(const PrefixCacheOptions& options,
                          std::span<const KvCacheGroupOptions> groups,
-                         PrefixIndexOptions index_options, BlockSize alignment,
                          BlockCount num_blocks,
+                         PrefixIndexOptions index_options, BlockSize alignment,
                          std::unique_ptr<EvictionPolicy> policy)
     : options_(options),
       alignment_(alignment),
       index_(std::move(index_options)),
       matcher_(groups, index_.unit(), TokenCount(alignment.value())),
       policy_(std::move(policy)),
+      is_plain_(policy_ == nullptr && !options.deduplicate && !options.events &&
+                !options.partial_block_reuse &&
+                std::none_of(groups.begin(), groups.end(),
+                             [](const KvCacheGroupOptions& group) {
+                               return group.kind ==
+                                          AttentionKind::kSlidingWindow ||
+                                      group.kind == AttentionKind::kStateSpace;
+                             })),
       registers_tails_(options.vllm_compatible && groups.size() > 1),
       lanes_(groups.size()) {
   for (const KvCacheGroupOptions& group : groups) {
@@ -251,10 +259,7 @@ void PrefixCache::MatchPartial(const PrefixContent& content,
   const auto end = std::mismatch(ours.begin(), ours.end(), theirs.begin());
   const auto common = end.first - ours.begin();
   // The copy is made before the step writes: not of what it writes.
-  if (source == kNullBlock || common == 0 ||
-      BirthInThisStep(source) != nullptr) {
-    return;
-  }
+  if (source == kNullBlock || common == 0 || !IsComputed(source)) return;
   match.partial_source = source;
   match.partial_tokens = TokenCount(common);
   match.num_tokens += match.partial_tokens;
@@ -272,7 +277,7 @@ void PrefixCache::GatherLanes(std::int32_t units) {
     // A step reads its states before it writes any: not those of this step.
     if (groups_[group].options.kind != AttentionKind::kStateSpace) continue;
     for (BlockId& block : lane) {
-      if (BirthInThisStep(block) != nullptr) block = kNullBlock;
+      if (block != kNullBlock && !IsComputed(block)) block = kNullBlock;
     }
   }
 }
@@ -405,6 +410,20 @@ void PrefixCache::Index(PrefixIndex::Segment segment, std::size_t group,
                         std::span<const BlockId> table, TokenCount held,
                         const SequenceContent& content, BlockPool& pool) {
   const std::int32_t units = groups_[group].units_per_block;
+  if (is_plain_ && units == 1) {
+    const std::size_t begin = static_cast<std::size_t>(segment.begin);
+    const std::size_t end =
+        std::min(static_cast<std::size_t>(segment.end), table.size());
+    if (begin >= end) return;
+    std::int64_t stored = 0;
+    index_.InsertRun(segment, static_cast<int>(group),
+                     table.subspan(begin, end - begin), [&](BlockId block) {
+                       pool.SetCached(block, true);
+                       ++stored;
+                     });
+    metrics_.blocks_stored += stored;
+    return;
+  }
   const AttentionKind kind = groups_[group].options.kind;
   const bool is_masked = kind == AttentionKind::kSlidingWindow ||
                          kind == AttentionKind::kStateSpace;
@@ -432,16 +451,12 @@ void PrefixCache::Put(PrefixIndex::NodeId node, std::int32_t position,
   if (options_.deduplicate) {
     const BlockId indexed =
         index_.BlockAt(node, position, static_cast<int>(group));
-    // The own tokens before this step are given up with the block. One that
-    // this step writes has them only if its own sequence was as far.
-    const Birth* const birth = BirthInThisStep(indexed);
     // And the state that the step goes on from must stay where it is.
     const KvCacheGroupOptions& options = groups_[group].options;
     const bool is_read =
         options.kind == AttentionKind::kStateSpace &&
         index * options.block_size.value() < std::int64_t{computed_};
-    if (indexed != kNullBlock && !is_read &&
-        (birth == nullptr || birth->computed >= computed_)) {
+    if (indexed != kNullBlock && !is_read && HasAllBefore(indexed, computed_)) {
       equal_.push_back(
           {static_cast<int>(group), static_cast<std::int32_t>(index), indexed});
       return;
@@ -479,6 +494,17 @@ CachedBlockInfo PrefixCache::InfoOf(const SequenceContent& content,
         now_ns_ + std::clamp<std::int64_t>(range.duration_ns, 0, left);
   }
   return info;
+}
+
+void PrefixCache::RemoveEvicted(std::span<const BlockId> blocks) {
+  if (policy_ != nullptr || options_.events) {
+    for (BlockId block : blocks) Remove(block, RemovalReason::kCapacity);
+    return;
+  }
+  if (blocks.empty()) return;
+  ++version_;
+  metrics_.blocks_evicted += Size(blocks);
+  index_.RemoveAll(blocks);
 }
 
 void PrefixCache::Remove(BlockId block, RemovalReason reason) {

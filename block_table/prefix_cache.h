@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -94,6 +95,33 @@ class PrefixCache {
       SequenceContent& content, std::span<const TokenId> tokens,
       TokenCount computed, TokenCount num_tokens,
       std::span<const std::span<const BlockId>> tables, BlockPool& pool);
+  /// The most frequent case of `Register`: one more block of the only group,
+  /// which follows the last. False, and nothing is done, in any other.
+  bool TryRegisterNext(SequenceContent& content,
+                       std::span<const TokenId> tokens, TokenCount num_tokens,
+                       std::span<const BlockId> table, BlockPool& pool) {
+    const std::int64_t end =
+        std::int64_t{content.registered} + alignment_.value();
+    if (!is_plain_ || !content.is_attached || num_tokens.value() < end ||
+        num_tokens.value() >= end + alignment_.value() ||
+        std::cmp_less(tokens.size(), end)) {
+      return false;
+    }
+    const auto depth = static_cast<std::size_t>(content.cursor.depth);
+    const BlockId block = depth < table.size() ? table[depth] : kNullBlock;
+    if (block == kNullBlock ||
+        !index_.TryAppendBlock(
+            content.cursor,
+            ContentOf(content, tokens).extra(content.cursor.depth),
+            tokens.data() + content.registered, block)) {
+      return false;
+    }
+    content.registered = static_cast<std::int32_t>(end);
+    pool.SetCached(block, true);
+    ++metrics_.blocks_stored;
+    ++version_;
+    return true;
+  }
   /// The number of tokens from which on `Register` has something to do.
   [[nodiscard]] TokenCount NextDue(const SequenceContent& content) const {
     if (registers_tails_) return TokenCount(0);
@@ -102,9 +130,11 @@ class PrefixCache {
                : TokenCount(std::numeric_limits<std::int64_t>::max());
   }
 
-  /// What was registered up to here is written before anything that follows.
-  void EndStep() { ++step_; }
-
+  /// Blocks that were taken for something else leave the index.
+  void RemoveEvicted(std::span<const BlockId> blocks);
+  /// What is indexed up to here is computed before copies that are asked for
+  /// from here on are made.
+  void BeginStep() { ++step_; }
   /// `block` leaves the index; the pool's mark is the caller's business.
   void Remove(BlockId block, RemovalReason reason);
   /// Everything leaves the index.
@@ -147,8 +177,8 @@ class PrefixCache {
 
   PrefixCache(const PrefixCacheOptions& options,
               std::span<const KvCacheGroupOptions> groups,
-              PrefixIndexOptions index_options, BlockSize alignment,
-              BlockCount num_blocks, std::unique_ptr<EvictionPolicy> policy);
+              BlockCount num_blocks, PrefixIndexOptions index_options,
+              BlockSize alignment, std::unique_ptr<EvictionPolicy> policy);
 
   void GatherLanes(std::int32_t units);
   void MatchSingle(std::int32_t max_units, PrefixMatch& match);
@@ -178,10 +208,16 @@ class PrefixCache {
                                        PrefixIndex::Place place,
                                        std::int64_t index) const;
   void NoteRemoved(RemovalReason reason);
-  [[nodiscard]] const Birth* BirthInThisStep(BlockId block) const {
-    if (births_.empty()) return nullptr;
+  // Whether the KV of an indexed block is there before the step under way.
+  [[nodiscard]] bool IsComputed(BlockId block) const {
+    return births_[static_cast<std::size_t>(block.value())].step != step_;
+  }
+  // Whether an indexed block has all that another of its content had in a
+  // sequence of `computed` tokens, even if the step under way, which writes it,
+  // loses the sequence that it is of.
+  [[nodiscard]] bool HasAllBefore(BlockId block, std::int32_t computed) const {
     const Birth& birth = births_[static_cast<std::size_t>(block.value())];
-    return birth.step == step_ ? &birth : nullptr;
+    return birth.step != step_ || birth.computed >= computed;
   }
 
   PrefixCacheOptions options_;
@@ -190,13 +226,16 @@ class PrefixCache {
   PrefixIndex index_;
   group_rules::Matcher matcher_;
   std::unique_ptr<EvictionPolicy> policy_;
+  bool is_plain_;  // indexing a block asks nothing of it
   bool registers_tails_;
   KvEventLog events_;
   PrefixCacheMetrics metrics_;
   std::int64_t now_ns_ = 0;
   std::uint64_t version_ = 1;
   std::uint32_t step_ = 1;
-  std::vector<Birth> births_;  // by block; empty where nobody asks
+  // By block, where that matters: one of the step under way has no KV yet that
+  // could be copied. Empty elsewhere.
+  std::vector<Birth> births_;
 
   // Scratch of the call under way.
   std::vector<PrefixIndex::Segment> path_;

@@ -19,6 +19,12 @@ namespace {
 // A node is at most this long, which bounds what a split moves.
 constexpr std::size_t kMaxRunPositions = 256;
 constexpr std::size_t kMaxRunBytes = std::size_t{64} << 10;
+// Longer runs are not worth moving: to make room, or to join them.
+constexpr std::int32_t kMaxMovedPositions = 32;
+constexpr std::int32_t kMaxMergedPositions = 64;
+constexpr std::int32_t kMinCapacity = 4;
+constexpr std::size_t kMinSlabBytes = std::size_t{64} << 10;
+constexpr std::size_t kMaxSlabBytes = std::size_t{2} << 20;
 constexpr std::size_t kMinEdges = 64;
 
 std::size_t BytesPerPosition(const PrefixIndexOptions& options) {
@@ -36,21 +42,16 @@ std::int32_t MaxRun(std::size_t bytes_per_position) {
 
 PrefixIndex::PrefixIndex(PrefixIndexOptions options)
     : options_(std::move(options)),
+      tokens_bytes_(UnitTokens() * sizeof(TokenId)),
       bytes_per_position_(BytesPerPosition(options_)),
       max_run_(MaxRun(bytes_per_position_)),
-      arena_(RunBytes(max_run_)),
+      arena_(RunBytes(max_run_),
+             std::clamp(std::bit_floor(RunBytes(static_cast<std::int32_t>(
+                            options_.num_blocks.value() / 8))),
+                        kMinSlabBytes, kMaxSlabBytes)),
       nodes_(1),
       edges_(kMinEdges),
       homes_(static_cast<std::size_t>(options_.num_blocks.value())) {}
-
-// Digests first: they want no alignment, ids and tokens are of 4 bytes.
-BlockId* PrefixIndex::LaneIn(std::byte* memory, std::int32_t capacity,
-                             int group) const {
-  const auto positions = static_cast<std::size_t>(capacity);
-  return reinterpret_cast<BlockId*>(
-      memory + positions * (UnitTokens() * sizeof(TokenId) +
-                            static_cast<std::size_t>(group) * sizeof(BlockId)));
-}
 
 std::byte* PrefixIndex::DigestsIn(std::byte* memory,
                                   std::int32_t capacity) const {
@@ -238,7 +239,7 @@ PrefixIndex::Cursor PrefixIndex::Extend(Cursor cursor,
     const ExtraId extra = content.extra(depth);
     NodeId target = id;
     if (node.first_child != kNoNode || id == kRoot || node.extra != extra ||
-        node.end - node.start == max_run_) {
+        !TryReserve(id, to - depth)) {
       const std::uint32_t hash = EdgeHash(id, extra, tokens);
       target = FindChild(id, extra, tokens, hash);
       if (target != kNoNode) {
@@ -247,12 +248,17 @@ PrefixIndex::Cursor PrefixIndex::Extend(Cursor cursor,
       }
     }
     std::int32_t count = 1;
+    const Node& parent = this->node(id);
     const std::int32_t room =
-        target == kNoNode ? max_run_ : max_run_ - (node.end - node.start);
+        target == kNoNode ? max_run_
+                          : parent.capacity - (parent.end - parent.start);
     const std::int32_t most = std::min(to - depth, room);
     while (count < most && content.extra(depth + count) == extra) ++count;
     const bool is_new = target == kNoNode;
-    if (is_new) target = NewChild(id, extra, count);
+    if (is_new) {
+      target = NewChild(id, extra,
+                        std::min(std::max(count, kMinCapacity), max_run_));
+    }
     AppendPositions(target, content, count);
     if (is_new) {
       this->node(target).edge_hash = EdgeHash(id, extra, tokens);
@@ -360,19 +366,27 @@ void PrefixIndex::CopyPositions(const Node& from, std::int32_t begin,
   }
 }
 
-// Room for `length` positions. A run that grows step by step gets a quarter
-// more than it has, so that moving it costs little per position.
-void PrefixIndex::Reserve(Node& node, std::int32_t length) {
-  if (length <= node.capacity) return;
-  const std::int32_t capacity = std::min(
-      std::max(length, node.capacity + node.capacity / 4 + 1), max_run_);
+// Room for one position more, and for `wanted` if that is no dearer. A run that
+// grows step by step gets a quarter more than it has. A long one that would
+// have to move is not worth it: a child continues it. So is one at its limit.
+bool PrefixIndex::TryReserve(NodeId id, std::int32_t wanted) {
+  Node& node = this->node(id);
+  const std::int32_t length = node.end - node.start;
+  if (length < node.capacity) return true;
+  if (length == max_run_) return false;
+  const std::int32_t capacity =
+      std::min(length + std::max(wanted, length / 4 + 1), max_run_);
   std::byte* memory = node.memory;
   const bool in_place = arena_.TryResize(memory, RunBytes(capacity));
-  if (!in_place) memory = arena_.Allocate(RunBytes(capacity));
+  if (!in_place) {
+    if (length > kMaxMovedPositions) return false;
+    memory = arena_.Allocate(RunBytes(capacity));
+  }
   CopyPositions(node, node.start, node.end, memory, capacity, 0);
   if (!in_place) arena_.Free(node.memory);
   node.memory = memory;
   node.capacity = capacity;
+  return true;
 }
 
 // The next `count` positions of `content`, without blocks.
@@ -380,7 +394,7 @@ void PrefixIndex::AppendPositions(NodeId id, const PrefixContent& content,
                                   std::int32_t count) {
   Node& node = this->node(id);
   const std::int32_t length = node.end - node.start;
-  Reserve(node, length + count);
+  PAGEDKV_DCHECK(length + count <= node.capacity);
   const std::size_t unit = UnitTokens();
   const auto at = static_cast<std::size_t>(length);
   const auto added = static_cast<std::size_t>(count);
@@ -485,13 +499,6 @@ void PrefixIndex::Trim(NodeId id) {
   if (lost_child) TryMerge(id);
 }
 
-bool PrefixIndex::IsHole(const Node& node, std::int32_t position) const {
-  for (int group = 0; group < options_.num_groups; ++group) {
-    if (Lane(node, group)[position - node.start] != kNullBlock) return false;
-  }
-  return true;
-}
-
 void PrefixIndex::DeleteNode(NodeId id) {
   Node& node = this->node(id);
   RemoveEdge(id);
@@ -511,7 +518,10 @@ void PrefixIndex::TryMerge(NodeId id) {
   Node& upper = node(id);
   Node& lower = node(child_id);
   const std::int32_t length = lower.end - upper.start;
-  if (upper.extra != lower.extra || length > max_run_) return;
+  if (upper.extra != lower.extra ||
+      length > std::min(kMaxMergedPositions, max_run_)) {
+    return;
+  }
 
   std::byte* const memory = arena_.Allocate(RunBytes(length));
   CopyPositions(upper, upper.start, upper.end, memory, length, 0);
@@ -594,6 +604,7 @@ bool PrefixIndex::InsertSlow(Place place, BlockId block) {
     // A further place, and only where nothing is: so a block is in one ring.
     if (head != kNullBlock) return false;
     further_places_[block].push_back(place);
+    has_equals_ = true;
   } else {
     homes_[Index(block)] = Home{place.node, Pack(place.depth, place.group)};
   }
@@ -609,6 +620,32 @@ bool PrefixIndex::InsertSlow(Place place, BlockId block) {
   duplicates_.find(last)->second.next = block;
   duplicates_.find(head)->second.previous = block;
   return true;
+}
+
+void PrefixIndex::RemoveAll(std::span<const BlockId> blocks) {
+  if (has_equals_) {
+    for (BlockId block : blocks) Remove(block, nullptr);
+    return;
+  }
+  for (std::size_t i = 0; i < blocks.size();) {
+    const NodeId id = homes_[Index(blocks[i])].node;
+    if (id == kNoNode) {
+      ++i;
+      continue;
+    }
+    Node& node = this->node(id);
+    std::int32_t removed = 0;
+    for (; i < blocks.size() && homes_[Index(blocks[i])].node == id; ++i) {
+      Home& home = homes_[Index(blocks[i])];
+      const std::int32_t position = UnpackDepth(home.packed) - 1;
+      Lane(node, UnpackGroup(home.packed))[position - node.start] = kNullBlock;
+      home.node = kNoNode;
+      ++removed;
+    }
+    num_keys_ -= removed;
+    node.num_entries -= removed;
+    Trim(id);
+  }
 }
 
 void PrefixIndex::Remove(BlockId block, std::vector<Removed>* removed) {
@@ -633,6 +670,7 @@ void PrefixIndex::Remove(BlockId block, std::vector<Removed>* removed) {
     }
   }
   Trim(first.node);
+  has_equals_ = !duplicates_.empty() || !further_places_.empty();
 }
 
 void PrefixIndex::Note(Place place, BlockId block,

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <span>
 #include <utility>
@@ -126,9 +127,63 @@ class PrefixIndex {
     ++node.num_entries;
     return true;
   }
+  /// The most frequent case of `Extend` and `Insert` in one: a sequence whose
+  /// cursor, pinned, is at the end of a leaf fills one more block. False, and
+  /// nothing is done, where it takes more than that. Of one group, without
+  /// hashes.
+  bool TryAppendBlock(Cursor& cursor, ExtraId extra, const TokenId* tokens,
+                      BlockId block) {
+    Node& node = this->node(cursor.node);
+    const std::int32_t length = node.end - node.start;
+    if (cursor.depth != node.end || node.first_child != kNoNode ||
+        length == node.capacity || node.extra != extra || cursor.depth == 0 ||
+        options_.num_groups != 1 || options_.hasher.has_value() ||
+        !HasNoPlace(block)) {
+      return false;
+    }
+    std::memcpy(
+        TokensOf(node) + static_cast<std::size_t>(length) * UnitTokens(),
+        tokens, tokens_bytes_);
+    Lane(node, 0)[length] = block;
+    ++node.end;
+    ++node.num_entries;
+    ++num_keys_;
+    ++cursor.depth;
+    homes_[Index(block)] = Home{cursor.node, Pack(cursor.depth, 0)};
+    return true;
+  }
+  /// Puts `blocks`, one for each position of the segment, where they belong,
+  /// but for null blocks and for those that have a place. Calls `note` for each
+  /// that was put.
+  template <typename Note>
+  void InsertRun(const Segment& segment, int group,
+                 std::span<const BlockId> blocks, Note note) {
+    Node& node = this->node(segment.node);
+    BlockId* const heads = Lane(node, group) + (segment.begin - node.start);
+    std::int32_t depth = segment.begin;
+    std::int32_t vacant = 0;
+    for (std::size_t i = 0; i < blocks.size(); ++i) {
+      const BlockId block = blocks[i];
+      ++depth;
+      if (block == kNullBlock || !HasNoPlace(block)) continue;
+      if (heads[i] == kNullBlock) {
+        heads[i] = block;
+        homes_[Index(block)] = Home{segment.node, Pack(depth, group)};
+        ++vacant;
+      } else {
+        InsertSlow({segment.node, depth, group}, block);
+      }
+      note(block);
+    }
+    num_keys_ += vacant;
+    node.num_entries += vacant;
+  }
   /// Takes `block` out of all its places, its first place first. Appends what
   /// was removed. Nothing happens to a block that is not in the index.
   void Remove(BlockId block, std::vector<Removed>* removed);
+  /// The same for each of `blocks`; fastest where they come as sequences were
+  /// released, the last first.
+  void RemoveAll(std::span<const BlockId> blocks);
   /// Takes everything out; cursors stay pinned where they are.
   void Clear();
 
@@ -255,7 +310,11 @@ class PrefixIndex {
     return LaneIn(node.memory, node.capacity, group);
   }
   [[nodiscard]] BlockId* LaneIn(std::byte* memory, std::int32_t capacity,
-                                int group) const;
+                                int group) const {
+    const auto positions = static_cast<std::size_t>(capacity);
+    return reinterpret_cast<BlockId*>(memory + positions * tokens_bytes_) +
+           positions * static_cast<std::size_t>(group);
+  }
   [[nodiscard]] std::byte* DigestsIn(std::byte* memory,
                                      std::int32_t capacity) const;
   [[nodiscard]] std::size_t RunBytes(std::int32_t capacity) const {
@@ -283,14 +342,19 @@ class PrefixIndex {
   void CopyPositions(const Node& from, std::int32_t begin, std::int32_t end,
                      std::byte* memory, std::int32_t capacity,
                      std::int32_t at) const;
-  void Reserve(Node& node, std::int32_t length);
+  [[nodiscard]] bool TryReserve(NodeId id, std::int32_t wanted);
   void AppendPositions(NodeId id, const PrefixContent& content,
                        std::int32_t count);
   NodeId Split(NodeId id, std::int32_t depth);
   std::int32_t MoveHomes(NodeId id, std::int32_t begin, std::int32_t end,
                          NodeId owner);
   void Trim(NodeId id);
-  [[nodiscard]] bool IsHole(const Node& node, std::int32_t position) const;
+  [[nodiscard]] bool IsHole(const Node& node, std::int32_t position) const {
+    for (int group = 0; group < options_.num_groups; ++group) {
+      if (Lane(node, group)[position - node.start] != kNullBlock) return false;
+    }
+    return true;
+  }
   void DeleteNode(NodeId id);
   void TryMerge(NodeId id);
   bool InsertSlow(Place place, BlockId block);
@@ -303,6 +367,7 @@ class PrefixIndex {
   void VisitRing(BlockId head, const Place& place, Visit visit) const;
 
   PrefixIndexOptions options_;
+  std::size_t tokens_bytes_;  // of one position
   std::size_t bytes_per_position_;
   std::int32_t max_run_;  // positions of a node
   ExtraKeyTable extra_keys_;
@@ -316,6 +381,7 @@ class PrefixIndex {
   // Places after the first: only a partly filled block that was indexed as such
   // has one.
   absl::flat_hash_map<BlockId, std::vector<Place>> further_places_;
+  bool has_equals_ = false;  // one of the two is not empty
   std::int64_t num_keys_ = 0;
 };
 

@@ -3,6 +3,11 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstdlib>
+
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 #include "absl/strings/str_format.h"
 
@@ -11,7 +16,7 @@
 namespace pagedkv {
 namespace {
 
-constexpr std::size_t kSlabBytes = std::size_t{1} << 20;
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
 // Eight classes for each power of two: at most an eighth is lost to rounding
 // when a chunk is looked for, and none when it is cut.
 constexpr std::size_t kClassBits = 3;
@@ -19,9 +24,11 @@ constexpr std::size_t kClassesPerLevel = std::size_t{1} << kClassBits;
 
 }  // namespace
 
-RunArena::RunArena(std::size_t max_bytes)
-    : slab_granules_(std::max(kSlabBytes / kGranule, 4 * Granules(max_bytes))) {
+RunArena::RunArena(std::size_t max_bytes, std::size_t slab_bytes)
+    : slab_granules_(std::max(slab_bytes / kGranule, 4 * Granules(max_bytes))) {
 }
+
+void RunArena::FreeSlab::operator()(std::byte* slab) const { std::free(slab); }
 
 std::size_t RunArena::ClassOf(std::size_t granules) {
   if (granules < kClassesPerLevel) return granules;
@@ -81,8 +88,18 @@ bool RunArena::TryResize(std::byte* memory, std::size_t bytes) {
 }
 
 void RunArena::AddSlab() {
-  slabs_.push_back(
-      std::make_unique_for_overwrite<std::byte[]>(slab_granules_ * kGranule));
+  // Huge pages where a slab fills some: runs are read at random, and each page
+  // costs a look-up of its own.
+  const std::size_t bytes = slab_granules_ * kGranule;
+  const std::size_t alignment = bytes % kHugePage == 0 ? kHugePage : kGranule;
+  slabs_.emplace_back(
+      static_cast<std::byte*>(std::aligned_alloc(alignment, bytes)));
+  PAGEDKV_CHECK(slabs_.back() != nullptr);
+#ifdef __linux__
+  if (alignment == kHugePage) {
+    madvise(slabs_.back().get(), bytes, MADV_HUGEPAGE);
+  }
+#endif
   // One chunk, then a header that is taken and has no size: the end.
   auto* const first = reinterpret_cast<Header*>(slabs_.back().get());
   const auto size = static_cast<std::uint32_t>(slab_granules_ - 1);
@@ -97,9 +114,8 @@ void RunArena::AddSlab() {
 void RunArena::ReleaseSlab(Header* first) {
   Unlink(first);
   const auto* const begin = reinterpret_cast<std::byte*>(first);
-  std::erase_if(slabs_, [begin](const std::unique_ptr<std::byte[]>& slab) {
-    return slab.get() == begin;
-  });
+  std::erase_if(slabs_,
+                [begin](const auto& slab) { return slab.get() == begin; });
   --num_empty_slabs_;
 }
 
@@ -177,7 +193,7 @@ RunArena::Header* RunArena::Find(std::size_t granules) const {
 absl::Status RunArena::CheckInvariants() const {
   std::size_t used = 0;
   std::size_t num_free = 0;
-  for (const std::unique_ptr<std::byte[]>& slab : slabs_) {
+  for (const auto& slab : slabs_) {
     auto* chunk = reinterpret_cast<Header*>(slab.get());
     std::size_t covered = 0;
     std::size_t previous = 0;

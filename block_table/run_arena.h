@@ -27,7 +27,8 @@ namespace pagedkv {
 /// Thread-compatible.
 class RunArena {
  public:
-  explicit RunArena(std::size_t max_bytes);
+  /// Slabs are of `slab_bytes`, or more if `max_bytes` asks for it.
+  RunArena(std::size_t max_bytes, std::size_t slab_bytes);
 
   /// At least `bytes` (<= max_bytes), aligned to 8.
   [[nodiscard]] std::byte* Allocate(std::size_t bytes);
@@ -71,6 +72,10 @@ class RunArena {
     Header* previous;
   };
 
+  struct FreeSlab {
+    void operator()(std::byte* slab) const;
+  };
+
   static Header* HeaderOf(std::byte* memory) {
     return reinterpret_cast<Header*>(memory - sizeof(Header));
   }
@@ -103,7 +108,7 @@ class RunArena {
   [[nodiscard]] Header* Find(std::size_t granules) const;
 
   std::size_t slab_granules_;
-  std::vector<std::unique_ptr<std::byte[]>> slabs_;
+  std::vector<std::unique_ptr<std::byte[], FreeSlab>> slabs_;
   std::size_t used_ = 0;
   std::size_t num_empty_slabs_ = 0;
   std::array<Header*, kNumClasses> lists_{};

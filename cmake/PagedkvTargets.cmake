@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # One call per module: pagedkv_library, pagedkv_executable, pagedkv_test,
-# pagedkv_benchmark. Every source is listed by name.
+# pagedkv_fuzz_target, pagedkv_benchmark. Every source is listed by name.
 
 function(_pagedkv_common target)
   target_compile_features(${target} PUBLIC cxx_std_20)
@@ -49,6 +49,28 @@ function(pagedkv_test)
   endif()
   gtest_discover_tests(${arg_NAME} NO_PRETTY_VALUES DISCOVERY_TIMEOUT 60
     PROPERTIES ${properties})
+endfunction()
+
+# pagedkv_fuzz_target(NAME <name>_fuzz SOURCES <file>... DEPS <target>...)
+# The sources define what tests/fuzz/fuzz_target.h declares. A test always runs
+# it on mutations of its seeds; with PAGEDKV_BUILD_FUZZ there is a program for
+# libFuzzer as well, in bin/ of the build folder.
+function(pagedkv_fuzz_target)
+  cmake_parse_arguments(arg "" "NAME" "SOURCES;DEPS" ${ARGN})
+  set(folder ${PROJECT_SOURCE_DIR}/tests/fuzz)
+  add_executable(${arg_NAME}_test ${arg_SOURCES} ${folder}/mutation_test.cc)
+  _pagedkv_common(${arg_NAME}_test)
+  target_link_libraries(${arg_NAME}_test PRIVATE
+    ${arg_DEPS} pagedkv::base GTest::gtest_main)
+  add_test(NAME ${arg_NAME}_test COMMAND ${arg_NAME}_test)
+  set_tests_properties(${arg_NAME}_test PROPERTIES TIMEOUT 600 LABELS fuzz)
+  if(PAGEDKV_BUILD_FUZZ)
+    pagedkv_executable(NAME ${arg_NAME}
+      SOURCES ${arg_SOURCES} ${folder}/write_seeds.cc
+      DEPS ${arg_DEPS} pagedkv::base)
+    target_link_options(${arg_NAME} PRIVATE -fsanitize=fuzzer)
+    add_dependencies(fuzz_targets ${arg_NAME})
+  endif()
 endfunction()
 
 # pagedkv_benchmark(NAME <name> SOURCES <file>... DEPS <target>...)

@@ -105,21 +105,21 @@ class ToyEngine {
 
 // [README]
 absl::Status Serve(ToyEngine& engine) {
-  absl::StatusOr<KvCacheManager> cache =
-      KvCacheManager::Create({.pool = {.num_blocks = kNumBlocks},
-                              .groups = {{.block_size = kBlockSize}},
-                              .max_sequence_tokens = TokenCount(32)});
+  absl::StatusOr<KvCacheManager> cache = KvCacheManager::Create(
+      {.pool = {.num_blocks = kNumBlocks, .prefix_caching = true},
+       .groups = {{.block_size = kBlockSize}},
+       .max_sequence_tokens = TokenCount(32)});
   if (!cache.ok()) return cache.status();
   absl::StatusOr<Scheduler> scheduler = Scheduler::Create({}, *cache);
   if (!scheduler.ok()) return scheduler.status();
 
   for (const RequestId request : {RequestId(1), RequestId(2), RequestId(3)}) {
-    const auto prompt =
-        static_cast<std::int64_t>(engine.tokens(request).size());
-    const absl::Status submitted =
-        scheduler->Submit({.id = request,
-                           .num_prompt_tokens = TokenCount(prompt),
-                           .max_output_tokens = TokenCount(8)});
+    const std::span<const TokenId> prompt = engine.tokens(request);
+    const absl::Status submitted = scheduler->Submit(
+        {.id = request,
+         .num_prompt_tokens = TokenCount(static_cast<int>(prompt.size())),
+         .prompt_tokens = {prompt.begin(), prompt.end()},  // to be shared
+         .max_output_tokens = TokenCount(8)});
     if (!submitted.ok()) return submitted;
   }
 

@@ -49,6 +49,7 @@ struct RequestDetails {
   // Prompt and output, where the client said what they are.
   std::vector<TokenId> tokens;
   SequenceOptions sequence;
+  std::vector<BlockId> announced;  // to the eviction policy, while it waits
 
   [[nodiscard]] bool IsStop(TokenId token) const {
     return std::find(stop_tokens.begin(), stop_tokens.end(), token) !=
@@ -151,6 +152,8 @@ class Scheduler::Impl {
   void Preempt(std::size_t running_index, RequestId on_behalf_of,
                BlockCount blocks_needed, TokenCount& budget);
   [[nodiscard]] WaitingEntry EnterQueue(Slot slot);
+  void Announce(RequestDetails& details);
+  void TakeBackAnnouncement(RequestDetails& details);
   [[nodiscard]] bool IsStale(const WaitingEntry& entry) const;
   void DropStaleFront();
   void End(Slot slot);
@@ -272,6 +275,7 @@ absl::Status Scheduler::Impl::Abort(RequestId id) {
   if (request(slot).state == RequestState::kWaiting) {
     --num_waiting_;  // its entry in the queue is stale from here on
     request(slot).state = RequestState::kNone;
+    TakeBackAnnouncement(details(slot));
     if (waiting_.size() > 2 * static_cast<std::size_t>(num_waiting_) + 64) {
       waiting_.EraseIf(
           [this](const WaitingEntry& entry) { return IsStale(entry); });
@@ -377,6 +381,7 @@ AdmissionBlock Scheduler::Impl::ScheduleWaiting(TokenCount& budget) {
     const TokenCount count = cache_.num_tokens(*sequence) - match_.num_tokens;
     waiting_.PopFront();
     --num_waiting_;
+    TakeBackAnnouncement(this->details(slot));
     live.state = RequestState::kRunning;
     live.sequence = *sequence;
     running_.push_back(slot);
@@ -516,11 +521,25 @@ WaitingEntry Scheduler::Impl::EnterQueue(Slot slot) {
   live.state = RequestState::kWaiting;
   live.ticket = next_ticket_++;
   ++num_waiting_;
+  if (options_.announce_waiting) Announce(details(slot));
   return {.priority = details(slot).priority,
           .arrival = details(slot).arrival,
           .id = live.id,
           .slot = slot,
           .ticket = live.ticket};
+}
+
+void Scheduler::Impl::Announce(RequestDetails& details) {
+  cache_.Match(details.tokens, details.sequence.keys, match_);
+  for (const std::vector<BlockId>& hit : match_.blocks) {
+    details.announced.insert(details.announced.end(), hit.begin(), hit.end());
+  }
+  cache_.Expect(details.announced, true);
+}
+
+void Scheduler::Impl::TakeBackAnnouncement(RequestDetails& details) {
+  cache_.Expect(details.announced, false);
+  details.announced.clear();
 }
 
 bool Scheduler::Impl::IsStale(const WaitingEntry& entry) const {

@@ -17,14 +17,13 @@ ArcPolicy::ArcPolicy(BlockCount num_blocks)
 void ArcPolicy::Adapt(GhostId ghost) {
   if (ghosts_.marked(ghost)) return;
   ghosts_.Mark(ghost);
-  const std::int64_t b1 = ghosts_.size(kSeenOnce);
-  const std::int64_t b2 = ghosts_.size(kSeenAgain);
+  const auto b1 = static_cast<double>(ghosts_.size(kSeenOnce));
+  const auto b2 = static_cast<double>(ghosts_.size(kSeenAgain));
   if (ghosts_.list(ghost) == kSeenOnce) {
-    target_ =
-        std::min(target_ + std::max<std::int64_t>(1, b2 / b1), capacity());
+    target_ = std::min(target_ + std::max(1.0, b2 / b1),
+                       static_cast<double>(capacity()));
   } else {
-    target_ =
-        std::max<std::int64_t>(target_ - std::max<std::int64_t>(1, b1 / b2), 0);
+    target_ = std::max(target_ - std::max(1.0, b1 / b2), 0.0);
   }
 }
 
@@ -67,7 +66,7 @@ void ArcPolicy::Remove(BlockId block, bool candidate) {
 }
 
 BlockId ArcPolicy::Victim() {
-  const std::int64_t t1 = lists_.num_members(kSeenOnce);
+  const auto t1 = static_cast<double>(lists_.num_members(kSeenOnce));
   const bool from_t1 =
       t1 > 0 && (t1 > target_ || (missed_in_b2_ && t1 == target_));
   const BlockId block = lists_.front(from_t1 ? kSeenOnce : kSeenAgain);
@@ -76,9 +75,9 @@ BlockId ArcPolicy::Victim() {
 }
 
 absl::Status ArcPolicy::Check() const {
-  if (target_ < 0 || target_ > capacity()) {
+  if (target_ < 0 || target_ > static_cast<double>(capacity())) {
     return absl::InternalError(absl::StrFormat(
-        "arc: the target is %d of %d blocks", target_, capacity()));
+        "arc: the target is %g of %d blocks", target_, capacity()));
   }
   if (absl::Status status = ghosts_.CheckInvariants(); !status.ok()) {
     return status;

@@ -22,7 +22,7 @@ namespace pagedkv {
 /// is above it.
 ///
 /// Megiddo and Modha, "ARC: a self-tuning, low overhead replacement cache",
-/// FAST 2003, Fig. 4, with whole steps of the target. There a miss is known
+/// FAST 2003, Fig. 4. There a miss is known
 /// before the victim is chosen: `OnMiss` says it. The ghosts are cut after an
 /// insertion, not before the eviction that makes room for it, with the same
 /// result. Blocks in use count for T1 and T2. O(1); 18 bytes per block, and 32
@@ -56,7 +56,7 @@ class ArcPolicy final : public PolicyBase {
   BlockSegments lists_;
   GhostTable ghosts_;
   std::vector<std::uint64_t> contents_;  // by block
-  std::int64_t target_ = 0;              // size of T1, from 0 to the capacity
+  double target_ = 0.0;                  // size of T1, from 0 to the capacity
   bool missed_in_b2_ =
       false;  // the content that the next victim makes room for
 };

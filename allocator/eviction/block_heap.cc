@@ -14,16 +14,17 @@ void BlockHeap::Place(std::size_t position, const Entry& entry) {
 
 void BlockHeap::Sift(std::size_t position, const Entry& entry) {
   while (position > 0) {
-    const std::size_t parent = (position - 1) / 2;
+    const std::size_t parent = (position - 1) / kChildren;
     if (!Before(entry, heap_[parent])) break;
     Place(position, heap_[parent]);
     position = parent;
   }
   for (;;) {
-    std::size_t child = 2 * position + 1;
-    if (child >= heap_.size()) break;
-    if (child + 1 < heap_.size() && Before(heap_[child + 1], heap_[child])) {
-      ++child;
+    std::size_t child = kChildren * position + 1;
+    const std::size_t end = std::min(child + kChildren, heap_.size());
+    if (child >= end) break;
+    for (std::size_t sibling = child + 1; sibling < end; ++sibling) {
+      if (Before(heap_[sibling], heap_[child])) child = sibling;
     }
     if (!Before(heap_[child], entry)) break;
     Place(position, heap_[child]);
@@ -55,7 +56,7 @@ absl::Status BlockHeap::CheckInvariants() const {
   for (std::size_t position = 0; position < heap_.size(); ++position) {
     const Entry& entry = heap_[position];
     if (positions_[Index(entry.block)] != static_cast<std::int32_t>(position) ||
-        (position > 0 && Before(entry, heap_[(position - 1) / 2]))) {
+        (position > 0 && Before(entry, heap_[(position - 1) / kChildren]))) {
       return absl::InternalError(absl::StrFormat(
           "heap: block %d is out of place", entry.block.value()));
     }

@@ -13,7 +13,9 @@
 namespace pagedkv {
 
 /// Blocks by key, the lowest first, and of those with the same key the one that
-/// got it first. Changes cost O(log n); 28 bytes per block. Thread-compatible.
+/// got it first. A heap of four children per node: half as deep as one of two,
+/// and siblings lie together. Changes cost O(log n); 28 bytes per block.
+/// Thread-compatible.
 ///
 ///   heap[position[b]].block == b for each b in the heap
 ///   no entry comes before its parent
@@ -53,6 +55,7 @@ class BlockHeap {
     BlockId block;
   };
   static constexpr std::int32_t kNowhere = -1;
+  static constexpr std::size_t kChildren = 4;
 
   static std::size_t Index(BlockId block) {
     return static_cast<std::size_t>(block.value());

@@ -23,7 +23,11 @@ namespace pagedkv {
 ///
 /// GreedyDual-Size-Frequency: Cherkasova, "Improving WWW proxies performance
 /// with GreedyDual-Size-Frequency caching policy", HP Labs TR-98-69, 1998, with
-/// blocks of one size. O(log n); 37 bytes per block. Thread-compatible.
+/// blocks of one size. There new content competes with what is cached and may
+/// be refused; a block must be had, so the victim goes first and the new
+/// content gets its value after, as in Cao and Irani, "Cost-aware WWW proxy
+/// caching algorithms" (GreedyDual-Size), USITS 1997. O(log n); 37 bytes per
+/// block. Thread-compatible.
 class GdsfPolicy final : public PolicyBase {
  public:
   explicit GdsfPolicy(BlockCount num_blocks)

@@ -14,8 +14,7 @@ GhostTable::GhostTable(std::int64_t capacity, std::size_t num_lists)
       lists_(num_lists + 1),
       table_(std::bit_ceil(2 * static_cast<std::size_t>(capacity) + 2),
              kNoGhost),
-      mask_(table_.size() - 1),
-      shift_(64 - std::countr_zero(table_.size())) {
+      mask_(table_.size() - 1) {
   for (std::int64_t id = 1; id <= capacity; ++id) {
     links_.PushBack(lists_.back(), GhostId(static_cast<std::int32_t>(id)));
   }

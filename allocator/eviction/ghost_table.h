@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 
+#include "allocator/eviction/content_hash.h"
 #include "allocator/eviction/id_list.h"
 #include "pagedkv/types.h"
 
@@ -59,11 +60,9 @@ class GhostTable {
   Ghost& At(GhostId ghost) {
     return ghosts_[static_cast<std::size_t>(ghost.value())];
   }
-  // Where a content belongs in the table. Fibonacci hashing: contents are
-  // hashes or, in a simulator, small numbers.
+  // Where a content belongs in the table.
   [[nodiscard]] std::size_t Home(std::uint64_t content) const {
-    return static_cast<std::size_t>((content * 0x9E3779B97F4A7C15ULL) >>
-                                    shift_);
+    return static_cast<std::size_t>(ContentHash(content)) & mask_;
   }
   // Where it is, or where it would be put.
   [[nodiscard]] std::size_t Probe(std::uint64_t content) const;
@@ -73,7 +72,6 @@ class GhostTable {
   std::vector<IdList<GhostId>> lists_;  // the last one has the unused ids
   std::vector<GhostId> table_;          // by content; kNoGhost is empty
   std::size_t mask_;
-  int shift_;
 };
 
 }  // namespace pagedkv

@@ -119,7 +119,13 @@ class BlockPool {
   /// it is in the free queue does not change; with external_eviction a free
   /// block enters at the front when it is unmarked, and leaves when marked.
   /// REQUIRES: prefix_caching(), and `block` is an id of this pool, not null.
-  void SetCached(BlockId block, bool cached);
+  void SetCached(BlockId block, bool cached) {
+    BlockState& state = states_[Index(block)];
+    if (external_eviction_ && state.ref_count == 0) {
+      MoveFree(block, cached);
+    }
+    state.SetCached(cached);
+  }
   [[nodiscard]] bool is_cached(BlockId block) const {
     return states_[Index(block)].cached();
   }
@@ -167,9 +173,7 @@ class BlockPool {
                            MayRelease may_release);
   template <typename BlockAt>
   absl::Status UndoRelease(std::size_t count, BlockAt block_at);
-  void TakeMarks(std::span<const BlockId> blocks,
-                 std::vector<BlockId>* evicted);
-  void PutBackByMark(std::span<const BlockId> blocks);
+  void MoveFree(BlockId block, bool cached);
 
   std::vector<BlockState> states_;
   std::unique_ptr<FreeBlockQueue> free_;

@@ -208,9 +208,10 @@ class KvCacheManager {
 
   /// The clock of retention, in nanoseconds of any origin; not going back.
   void SetTime(std::int64_t now_ns);
-  /// Tells the eviction policy that a waiting request will hit (or will no
-  /// longer hit) these blocks.
-  void Expect(const PrefixMatch& match, bool expected);
+  /// Tells the eviction policy that a waiting request will hit these blocks, or
+  /// takes that back: a hint, which "queue-lru" heeds. Ignores ids outside of
+  /// the pool and blocks without content.
+  void Expect(std::span<const BlockId> blocks, bool expected);
 
   /// Leading blocks of the sequence that every sequence with blocks shares
   /// (cascade attention): 0 for groups that give blocks back, and without the
@@ -280,9 +281,10 @@ class KvCacheManager {
 
   /// Copies asked for since the last `ClearCopies`, to be done in this order.
   [[nodiscard]] std::span<const BlockCopy> copies() const { return copies_; }
-  /// Also ends the step: what was appended before counts as written from then
-  /// on. Until then a state is not found, and no block is copied in part, since
-  /// copies and states are read before the step writes.
+  /// The caller has taken the copies of a step: call it once for each step.
+  /// What was appended before counts as computed from then on. Until then a
+  /// state is not found, and no block is copied in part: copies and states are
+  /// read before the step writes.
   void ClearCopies();
 
   [[nodiscard]] const BlockPool& pool() const { return pool_; }
@@ -310,14 +312,15 @@ class KvCacheManager {
 
  private:
   // The generation is odd while the row holds a sequence. Tokens from
-  // num_tokens up to append_limit are covered, in every group, by blocks that
-  // are the sequence's own, fill no block that could be shared, and leave no
-  // window: appending them needs no look at the tables.
+  // num_tokens up to write_limit are covered, in every group, by blocks that
+  // are the sequence's own, and leave no window: appending them needs no look
+  // at the tables. Up to append_limit they do not fill a block that could be
+  // shared either: append_limit <= write_limit.
   struct alignas(16) Sequence {
     std::uint32_t generation = 0;
     std::int32_t num_tokens = 0;
     std::int32_t append_limit = 0;
-    std::int32_t num_encoder_tokens = 0;
+    std::int32_t write_limit = 0;
   };
 
   struct Group {
@@ -354,6 +357,9 @@ class KvCacheManager {
   }
   [[nodiscard]] bool HoldsTokens(std::size_t row) const;
   [[nodiscard]] SequenceContent& content(SequenceId id);
+  [[nodiscard]] bool TryExtendWritable(SequenceId id, TokenCount count);
+  [[nodiscard]] bool IsPlainAppend(SequenceId id, TokenCount count,
+                                   const AppendOptions& options) const;
   [[nodiscard]] absl::Status CheckAppend(SequenceId id, TokenCount count,
                                          const AppendOptions& options) const;
   [[nodiscard]] absl::Status CheckCut(SequenceId id,
@@ -372,7 +378,8 @@ class KvCacheManager {
   void CopyPartial(SequenceId id, const PrefixMatch& match);
   void RegisterContent(SequenceId id, std::span<const TokenId> tokens,
                        TokenCount computed);
-  void RefreshAppendLimit(SequenceId id, const Demand& demand);
+  void RefreshLimits(SequenceId id, const Demand& demand);
+  void RefreshAppendLimit(SequenceId id);
   void Take(std::span<BlockId> blocks);
   void Share(std::span<const BlockId> blocks);
   void NoteIdle(std::span<const BlockId> blocks);
@@ -382,10 +389,11 @@ class KvCacheManager {
   BlockPool pool_;
   std::unique_ptr<PrefixCache> cache_;  // null without prefix caching
   std::vector<Group> groups_;
-  std::vector<Sequence> sequences_;        // [rows]
-  std::vector<SequenceContent> contents_;  // [rows]; empty without a cache
-  std::vector<std::int32_t> num_pinned_;   // [rows]: blocks that it pins
-  std::vector<std::int32_t> free_rows_;    // reused last in, first out
+  std::vector<Sequence> sequences_;         // [rows]
+  std::vector<SequenceContent> contents_;   // [rows]; empty without a cache
+  std::vector<std::int32_t> num_pinned_;    // [rows]: blocks that it pins
+  std::vector<TokenCount> encoder_tokens_;  // [rows]
+  std::vector<std::int32_t> free_rows_;     // reused last in, first out
   std::vector<BlockCopy> copies_;
   TokenCount max_sequence_tokens_;
   TokenCount max_in_flight_tokens_;
@@ -395,6 +403,8 @@ class KvCacheManager {
   std::int32_t num_holding_ = 0;  // sequences that `HoldsTokens`
   std::int64_t num_pinned_blocks_ = 0;
   bool vllm_compatible_ = false;
+  bool is_simple_ = false;   // one group, which keeps all
+  bool gives_back_ = false;  // a group has blocks that no later token looks at
 
   // Scratch of the call under way.
   std::vector<BlockId> evicted_;

@@ -6,6 +6,7 @@
 /// tokens and of blocks become bytes.
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 #include <utility>
@@ -80,30 +81,49 @@ enum class KvLayerKind : std::uint8_t {
   kFull,           ///< attends to all tokens
   kSlidingWindow,  ///< attends to the last `window` tokens
   kChunked,        ///< attends within its chunk of `window` tokens
-  kShared,         ///< reads the KV of the earlier layer `shared_with`
-  kStateless,      ///< stores nothing per token: linear attention, state space
+  kCross,          ///< attends to the `encoder_tokens` of an encoder
+  kStateSpace,  ///< keeps `state` bytes per sequence (Mamba, linear attention)
+  kShared,      ///< reads the KV of the earlier layer `shared_with`
+  kStateless,   ///< stores nothing, or its state lies outside the pool
 };
 
 /// One layer of a model.
 struct KvLayer {
   KvLayerKind kind = KvLayerKind::kFull;
   TokenCount window{0};           ///< kSlidingWindow and kChunked
+  TokenCount encoder_tokens{0};   ///< kCross: as many for every sequence
+  Bytes state{0};                 ///< kStateSpace: of one sequence
   std::int32_t shared_with = -1;  ///< kShared: a layer that stores its own KV
   /// Multi-head latent attention: `key` is the latent and `value` the rotary
   /// part, one vector each, read by all heads (DeepSeek-V2, arXiv 2405.04434).
   bool latent = false;
-  /// Not used by kShared and kStateless. `value` may have no heads and no size.
+  /// Not used by kStateSpace, kShared and kStateless. `value` may have no heads
+  /// and no size.
   KvTensor key{};
   KvTensor value{};
 
+  /// Whether it stores keys and values of tokens of its own.
   [[nodiscard]] bool stores_kv() const {
-    return kind != KvLayerKind::kShared && kind != KvLayerKind::kStateless;
+    return kind != KvLayerKind::kShared && kind != KvLayerKind::kStateless &&
+           kind != KvLayerKind::kStateSpace;
+  }
+  /// Whether it takes memory of the pool: for keys and values, or for a state.
+  [[nodiscard]] bool takes_memory() const {
+    return stores_kv() || kind == KvLayerKind::kStateSpace;
   }
   [[nodiscard]] bool has_window() const {
     return kind == KvLayerKind::kSlidingWindow || kind == KvLayerKind::kChunked;
   }
   friend bool operator==(const KvLayer&, const KvLayer&) = default;
 };
+
+/// The most blocks of `block_size` tokens that `layer` keeps of one sequence on
+/// its way to `length` tokens (>= 0), if blocks before its window are given
+/// back. A window need not begin at a block boundary, and counts the block that
+/// it only begins in. kCross: those of the encoder's tokens, and kStateSpace:
+/// one for the state, for any sequence but an empty one.
+[[nodiscard]] BlockCount PeakBlocks(const KvLayer& layer, TokenCount length,
+                                    BlockSize block_size);
 
 /// Bytes of a model's KV cache, for a whole model or for one rank of it.
 ///
@@ -112,7 +132,9 @@ struct KvLayer {
 /// bits, rounded up to whole bytes, and V likewise; nothing else is rounded.
 /// scales(B) is heads * B per token, heads * B * ceil(head_size / group) per
 /// group, and heads * head_size * ceil(B / group) per channel. A block of the
-/// pool holds B tokens of every layer that stores KV.
+/// pool holds B tokens of every layer that stores KV; states, which belong to a
+/// sequence and not to its tokens, are in no block. How layers that keep
+/// different tokens share a pool is planned in kv_cache_plan.h.
 ///
 /// A value: immutable, and so safe to read from any thread.
 class KvGeometry {
@@ -126,6 +148,11 @@ class KvGeometry {
   [[nodiscard]] BlockSize block_size() const { return block_size_; }
   /// Bytes of one block, all layers.
   [[nodiscard]] Bytes bytes_per_block() const { return bytes_per_block_; }
+  /// Bytes of one block in one layer, its page; a kStateSpace layer's page is
+  /// its state. REQUIRES: layer < layers().size().
+  [[nodiscard]] Bytes bytes_per_page(std::size_t layer) const {
+    return pages_[layer];
+  }
   /// Bytes of one token in all layers: a block's bytes / block size, rounded
   /// up. Exact unless scales are shared between tokens or bits do not fill a
   /// byte.
@@ -140,7 +167,8 @@ class KvGeometry {
   [[nodiscard]] TokenCount NumSlots(Bytes budget) const;
 
   /// The most bytes that a sequence needs on its way to `length` tokens, to
-  /// the token: a layer with a window keeps at most its window. O(layers).
+  /// the token: a layer with a window keeps at most its window, and one with an
+  /// encoder or a state all of that from the first token on. O(layers).
   /// InvalidArgument for a negative length; OutOfRange if the bytes do not fit
   /// 63 bits.
   [[nodiscard]] absl::StatusOr<Bytes> BytesAtLength(TokenCount length) const;
@@ -148,12 +176,16 @@ class KvGeometry {
   /// before its window (which need not begin at a block boundary).
   [[nodiscard]] absl::StatusOr<Bytes> BlockBytesAtLength(
       TokenCount length) const;
+  /// The same of one layer. REQUIRES: layer < layers().size().
+  [[nodiscard]] absl::StatusOr<Bytes> LayerBlockBytesAtLength(
+      std::size_t layer, TokenCount length) const;
 
   /// What one rank holds, for each stage of a pipeline: the ranks of a stage
   /// hold equal amounts. Layers go to the stages in order, the first
   /// (layers % stages) stages getting one more. KV heads are split over
   /// `tensor_parallel` ranks, or replicated where there are fewer heads than
-  /// ranks; a latent is held by every rank. A stage whose shared layer lies in
+  /// ranks; a latent is held by every rank, and of a state each holds an equal
+  /// part, rounded up to bytes. A stage whose shared layer lies in
   /// an earlier stage keeps its own copy. All ranks have as many blocks as the
   /// stage with the most bytes per block can hold. InvalidArgument if heads and
   /// ranks do not divide one another, or a stage would be empty.
@@ -166,6 +198,7 @@ class KvGeometry {
 
   std::vector<KvLayer> layers_;
   BlockSize block_size_;
+  std::vector<Bytes> pages_;  // [layers]
   Bytes bytes_per_block_{0};
 };
 

@@ -36,6 +36,10 @@ struct SchedulerOptions {
   /// Admit a request only if its whole prompt would fit, though a first chunk
   /// needs less: fewer preemptions.
   bool reserve_full_prompt = true;
+  /// Tell the eviction policy what waiting requests will find in the prefix
+  /// cache, so that it can keep it ("queue-lru"): one lookup for each time that
+  /// a request enters the queue.
+  bool announce_waiting = false;
 };
 
 /// What a client submits: a prompt, and how far to go on from it.

@@ -5,7 +5,8 @@
 /// The ids and units of the library, and the kinds of attention. Each id is its
 /// own type and none converts to another, so that blocks passed where tokens
 /// are meant do not compile. Tokens become blocks in `BlockSize` only, and
-/// either becomes bytes in `KvGeometry` only (kv_geometry.h).
+/// either becomes bytes in `KvGeometry` only, or where groups of layers share a
+/// pool, in its `KvCachePlan` (kv_geometry.h, kv_cache_plan.h).
 
 #include <bit>
 #include <compare>

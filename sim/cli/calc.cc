@@ -185,6 +185,32 @@ absl::StatusOr<std::vector<KvLayer>> StoredLayers(const ModelSpec& model,
   return layers;
 }
 
+/// The groups of `geometry`; none if all its layers are in one.
+absl::StatusOr<std::optional<CalcGroups>> GroupsOf(const KvGeometry& geometry,
+                                                   TokenCount length) {
+  // Padded where it must be: the answer shows what that costs.
+  absl::StatusOr<KvCachePlan> plan = PlanKvCache(geometry, {.pad_pages = true});
+  if (!plan.ok()) return plan.status();
+  if (plan->groups.size() < 2) return std::nullopt;
+  CalcGroups groups;
+  groups.plan = *std::move(plan);
+  for (const KvCacheGroup& group : groups.plan.groups) {
+    const absl::StatusOr<KvCacheUse> use =
+        GroupUseAtLength(geometry, groups.plan, group, length);
+    if (!use.ok()) return use.status();
+    groups.uses.push_back(*use);
+  }
+  const absl::StatusOr<KvCacheUse> all =
+      PlanUseAtLength(geometry, groups.plan, length);
+  if (!all.ok()) return all.status();
+  groups.all = *all;
+  const absl::StatusOr<KvCacheUse> uniform =
+      UniformUseAtLength(geometry, length);
+  if (!uniform.ok()) return uniform.status();
+  groups.uniform = *uniform;
+  return groups;
+}
+
 AttentionKind KindOf(const ModelSpec& model, const KvLayer& layer) {
   if (layer.latent) return AttentionKind::kMla;
   if (layer.key.heads == model.query_heads) return AttentionKind::kMha;
@@ -424,6 +450,10 @@ absl::StatusOr<CalcResult> Calculate(const CalcOptions& options) {
       SizeOf(*geometry, result.seq_len, result.batch);
   if (!size.ok()) return size.status();
   result.size = *size;
+  absl::StatusOr<std::optional<CalcGroups>> groups =
+      GroupsOf(*geometry, result.seq_len);
+  if (!groups.ok()) return groups.status();
+  result.groups = *std::move(groups);
 
   const absl::StatusOr<std::vector<KvGeometry>> stages =
       geometry->Shard(options.tensor_parallel, options.pipeline_parallel);

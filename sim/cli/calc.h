@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 
+#include "pagedkv/kv_cache_plan.h"
 #include "pagedkv/kv_geometry.h"
 #include "pagedkv/types.h"
 #include "sim/catalogue/gpu_catalogue.h"
@@ -86,6 +87,15 @@ struct CalcStage {
   CalcSize size;
 };
 
+/// The KV cache groups of a model whose layers keep different tokens, and what
+/// a sequence of the asked length takes in each.
+struct CalcGroups {
+  KvCachePlan plan;              ///< without a number of blocks
+  std::vector<KvCacheUse> uses;  ///< of each group
+  KvCacheUse all;                ///< of all groups together
+  KvCacheUse uniform;            ///< if blocks held all tokens in all layers
+};
+
 /// What fits the memory of one GPU (or of each of several equal ones).
 struct CalcFit {
   std::optional<GpuSpec> gpu;  ///< none for a budget given directly
@@ -111,6 +121,7 @@ struct CalcResult {
   std::int32_t pipeline_parallel = 1;
   double gpu_memory_utilization = 0;
   CalcSize size;
+  std::optional<CalcGroups> groups;  ///< if there are several
   std::vector<CalcStage> stages;
   std::vector<CalcFit> fits;
   std::vector<CalcAttention> attentions;

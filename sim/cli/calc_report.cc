@@ -13,7 +13,9 @@
 #include "absl/strings/str_replace.h"
 #include "nlohmann/json.hpp"
 
+#include "pagedkv/kv_cache_plan.h"
 #include "pagedkv/kv_geometry.h"
+#include "pagedkv/types.h"
 #include "sim/cli/units.h"
 #include "sim/report/decimal.h"
 
@@ -32,6 +34,10 @@ std::string_view KindName(KvLayerKind kind) {
       return "sliding_window";
     case KvLayerKind::kChunked:
       return "chunked";
+    case KvLayerKind::kCross:
+      return "cross";
+    case KvLayerKind::kStateSpace:
+      return "state_space";
     case KvLayerKind::kShared:
       return "shared";
     case KvLayerKind::kStateless:
@@ -54,6 +60,24 @@ std::string_view SchemeName(ScaleScheme scheme) {
   return "unknown";
 }
 
+std::string_view GroupKindName(pagedkv::AttentionKind kind) {
+  switch (kind) {
+    case pagedkv::AttentionKind::kFull:
+      return "full";
+    case pagedkv::AttentionKind::kSlidingWindow:
+      return "sliding_window";
+    case pagedkv::AttentionKind::kChunkedLocal:
+      return "chunked";
+    case pagedkv::AttentionKind::kLatent:
+      return "latent";
+    case pagedkv::AttentionKind::kCross:
+      return "cross";
+    case pagedkv::AttentionKind::kStateSpace:
+      return "state_space";
+  }
+  return "unknown";
+}
+
 /// Equal layers, counted together, in order of their first one.
 struct LayerGroup {
   KvLayer layer;
@@ -66,7 +90,7 @@ std::vector<LayerGroup> GroupLayers(const std::vector<KvLayer>& layers) {
     const auto same = std::find_if(
         groups.begin(), groups.end(), [&](const LayerGroup& group) {
           return group.layer == layer ||
-                 (group.layer.kind == layer.kind && !layer.stores_kv());
+                 (group.layer.kind == layer.kind && !layer.takes_memory());
         });
     if (same == groups.end()) {
       groups.push_back({layer, 1});
@@ -146,11 +170,12 @@ bool WindowsMatter(const CalcResult& result) {
   return result.size.sequence != result.size.sequence_unwindowed;
 }
 
+double ToSixDecimals(double value) { return std::round(value * 1e6) / 1e6; }
+
 /// How many times the model's own total, to six decimals.
 double Ratio(const CalcSize& size, const CalcResult& result) {
-  return std::round(static_cast<double>(size.total.value()) /
-                    static_cast<double>(result.size.total.value()) * 1e6) /
-         1e6;
+  return ToSixDecimals(static_cast<double>(size.total.value()) /
+                       static_cast<double>(result.size.total.value()));
 }
 
 std::string FormatLabel(const KvFormat& format) {
@@ -232,6 +257,44 @@ json FitJson(const CalcFit& fit, const CalcResult& result) {
   return object;
 }
 
+void AddUse(const KvCacheUse& use, json& object) {
+  object["held_bytes"] = use.held.value();
+  object["needed_bytes"] = use.needed.value();
+  object["wasted_bytes"] = use.wasted().value();
+  object["wasted_percent"] = ToSixDecimals(use.wasted_percent());
+}
+
+json CacheGroupJson(const KvCacheGroup& group, const KvCacheUse& use) {
+  json object = {{"attention", GroupKindName(group.attention)},
+                 {"block_size_tokens", group.block_size.value()},
+                 {"page_bytes", group.layers.front().page.value()},
+                 {"page_padding_bytes", group.page_padding.value()},
+                 {"missing_layers", group.missing_layers}};
+  if (group.window > TokenCount(0)) {
+    object["window_tokens"] = group.window.value();
+  }
+  if (group.encoder_tokens > TokenCount(0)) {
+    object["encoder_tokens"] = group.encoder_tokens.value();
+  }
+  for (const KvCacheGroupLayer& layer : group.layers) {
+    object["layers"].push_back(layer.index);
+  }
+  AddUse(use, object["sequence"]);
+  return object;
+}
+
+json CacheGroupsJson(const CalcGroups& groups) {
+  json object = {{"layers_per_group", groups.plan.layers_per_group},
+                 {"kv_bytes_per_block", groups.plan.bytes_per_block.value()}};
+  for (std::size_t i = 0; i < groups.uses.size(); ++i) {
+    object["groups"].push_back(
+        CacheGroupJson(groups.plan.groups[i], groups.uses[i]));
+  }
+  AddUse(groups.all, object["sequence"]);
+  AddUse(groups.uniform, object["sequence_in_uniform_blocks"]);
+  return object;
+}
+
 json ToJson(const CalcResult& result) {
   const ModelSpec& model = result.model;
   json object = {
@@ -257,6 +320,8 @@ json ToJson(const CalcResult& result) {
   for (const LayerGroup& group : GroupLayers(result.layers)) {
     object["factors"].push_back(LayerGroupJson(group, result));
   }
+  if (result.groups)
+    object["kv_cache_groups"] = CacheGroupsJson(*result.groups);
   object["fits"] = json::array();
   for (const CalcFit& fit : result.fits) {
     object["fits"].push_back(FitJson(fit, result));
@@ -352,6 +417,49 @@ Section SizeSection(const CalcResult& result) {
   return section;
 }
 
+/// What groups are called: "sliding_window 1024: 11 layers".
+std::string CacheGroupLabel(const KvCacheGroup& group) {
+  std::string label(GroupKindName(group.attention));
+  const TokenCount bound = std::max(group.window, group.encoder_tokens);
+  if (bound > TokenCount(0)) label += absl::StrFormat(" %d", bound.value());
+  label += absl::StrFormat(": %d layer%s", group.layers.size(),
+                           group.layers.size() == 1 ? "" : "s");
+  if (group.missing_layers > 0) {
+    label += absl::StrFormat(" + %d empty", group.missing_layers);
+  }
+  return label;
+}
+
+Section CacheGroupSection(const CalcGroups& groups, TokenCount length) {
+  Section section{
+      absl::StrFormat(
+          "KV cache groups: blocks of %s B, for %d layers each, and "
+          "a sequence of %s tokens",
+          Grouped(groups.plan.bytes_per_block.value()),
+          groups.plan.layers_per_group, Grouped(length.value())),
+      {"group", "tokens per block", "B per page", "padding B", "held B",
+       "needed B", "wasted %"},
+      {}};
+  const auto add = [&section](std::string label, std::string tokens,
+                              std::string page, std::string padding,
+                              const KvCacheUse& use) {
+    section.rows.push_back({std::move(label), std::move(tokens),
+                            std::move(page), std::move(padding),
+                            Grouped(use.held.value()),
+                            Grouped(use.needed.value()),
+                            absl::StrFormat("%.2f", use.wasted_percent())});
+  };
+  for (std::size_t i = 0; i < groups.uses.size(); ++i) {
+    const KvCacheGroup& group = groups.plan.groups[i];
+    add(CacheGroupLabel(group), Grouped(group.block_size.value()),
+        Grouped(group.layers.front().page.value()),
+        Grouped(group.page_padding.value()), groups.uses[i]);
+  }
+  add("all", "", "", "", groups.all);
+  add("without groups, windows ignored", "", "", "", groups.uniform);
+  return section;
+}
+
 Section StageSection(const CalcResult& result) {
   Section section{
       absl::StrFormat("Each of %d ranks of a stage", result.tensor_parallel),
@@ -398,6 +506,9 @@ void AddComparison(std::string label, const CalcSize& size,
 
 std::vector<Section> ToSections(const CalcResult& result) {
   std::vector<Section> sections = {FactorSection(result), SizeSection(result)};
+  if (result.groups) {
+    sections.push_back(CacheGroupSection(*result.groups, result.seq_len));
+  }
   if (result.tensor_parallel > 1 || result.pipeline_parallel > 1) {
     sections.push_back(StageSection(result));
   }

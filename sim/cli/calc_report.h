@@ -15,8 +15,9 @@ enum class CalcFormat : std::uint8_t { kTable, kJson, kCsv, kMarkdown };
 
 /// The whole answer as text that ends with a newline. JSON has the schema
 /// pagedkv.calc/1: sorted keys, units in the names, sizes as exact bytes and as
-/// GB and GiB rounded to six decimals. CSV is the same as `key,value` lines,
-/// with the path of each JSON value as its key.
+/// GB and GiB rounded to six decimals; `kv_cache_groups` only if the model has
+/// several. CSV is the same as `key,value` lines, with the path of each JSON
+/// value as its key.
 [[nodiscard]] std::string RenderCalc(const CalcResult& result,
                                      CalcFormat format);
 

@@ -9,6 +9,8 @@
 /// that adds the subcommand and its options to `app`. When it is chosen, its
 /// callback runs it and sets `exit_code`; both arguments outlive parsing.
 
+#include <filesystem>
+
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
 
@@ -27,6 +29,10 @@ enum ExitCode : int {
 
 /// Prints "pagedkv: <message>" as one line on stderr; returns kExitBadInput.
 int ReportBadInput(const absl::Status& status);
+
+/// Makes the folder that --out names, with those above it. Unavailable, with
+/// the reason, if that fails.
+absl::Status MakeOutFolder(const std::filesystem::path& folder);
 
 }  // namespace pagedkv::sim
 

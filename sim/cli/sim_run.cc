@@ -11,7 +11,6 @@
 #include <mutex>
 #include <span>
 #include <string>
-#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -19,6 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
 
+#include "sim/cli/command.h"
 #include "sim/cli/interrupt.h"
 #include "sim/replay/simulation.h"
 #include "sim/report/atomic_file.h"
@@ -237,18 +237,6 @@ Report MakeReport(const SimPlan& plan, TraceSummary trace,
   return report;
 }
 
-absl::Status MakeFolder(const std::filesystem::path& folder) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (!error && !std::filesystem::is_directory(folder, error)) {
-    error = std::make_error_code(std::errc::not_a_directory);
-  }
-  if (!error) return absl::OkStatus();
-  return absl::UnavailableError(
-      absl::StrFormat("--out %s: the folder cannot be made: %s",
-                      folder.string(), error.message()));
-}
-
 }  // namespace
 
 absl::StatusOr<Report> RunSimPlan(const SimPlan& plan,
@@ -256,7 +244,7 @@ absl::StatusOr<Report> RunSimPlan(const SimPlan& plan,
   const auto start = std::chrono::steady_clock::now();
   // Before the long work, so that it is not in vain.
   if (options.out) {
-    absl::Status status = MakeFolder(*options.out);
+    absl::Status status = MakeOutFolder(*options.out);
     if (!status.ok()) return status;
   }
   absl::StatusOr<LoadedWorkload> workload = LoadWorkload(plan.workload);

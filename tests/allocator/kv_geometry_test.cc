@@ -53,6 +53,20 @@ KvLayer Stateless() {
   return layer;
 }
 
+KvLayer Cross(std::int64_t encoder_tokens) {
+  KvLayer layer = Layer(1, 1);  // 4 bytes per token
+  layer.kind = KvLayerKind::kCross;
+  layer.encoder_tokens = TokenCount(encoder_tokens);
+  return layer;
+}
+
+KvLayer State(std::int64_t bytes) {
+  KvLayer layer;
+  layer.kind = KvLayerKind::kStateSpace;
+  layer.state = Bytes(bytes);
+  return layer;
+}
+
 KvGeometry Make(std::vector<KvLayer> layers, std::int32_t block_size = 16) {
   absl::StatusOr<KvGeometry> geometry =
       KvGeometry::Create(std::move(layers), BlockSize(block_size));
@@ -124,7 +138,7 @@ TEST(KvGeometryTest, ScalesPerTokenAreCountedForEachHeadOfKAndV) {
   // 8 heads x (128 elements x 4 bit + 32 bit), for K and V.
   const KvGeometry geometry =
       Make(Layer(8, 128, KvFormat::For(KvDtype::kInt4)));
-  EXPECT_EQ(geometry.bytes_per_token(), Bytes(2 * 8 * (64 + 4)));
+  EXPECT_EQ(geometry.bytes_per_token(), Bytes(2LL * 8 * (64 + 4)));
 }
 
 TEST(KvGeometryTest, ScalesPerGroupCountAShorterLastGroup) {
@@ -134,9 +148,9 @@ TEST(KvGeometryTest, ScalesPerGroupCountAShorterLastGroup) {
                         .scale_bits = 16,
                         .zero_point_bits = 16};
   EXPECT_EQ(Make(Layer(1, 128, format)).bytes_per_token(),
-            Bytes(2 * (64 + 2 * 4)));
+            Bytes(2LL * (64 + 2 * 4)));
   EXPECT_EQ(Make(Layer(1, 80, format)).bytes_per_token(),
-            Bytes(2 * (40 + 2 * 4)));
+            Bytes(2LL * (40 + 2 * 4)));
 }
 
 TEST(KvGeometryTest, ScalesPerChannelAreSharedByTheTokensOfARun) {
@@ -153,10 +167,10 @@ TEST(KvGeometryTest, ScalesPerChannelAreSharedByTheTokensOfARun) {
             Bytes(2 * half_block / 16));
   format.group = 0;  // a whole block
   EXPECT_EQ(Make(Layer(1, 128, format)).bytes_per_block(),
-            Bytes(2 * (16 * 128 / 4 + 128 * 4)));
+            Bytes(2LL * (16 * 128 / 4 + 128 * 4)));
   // 20 tokens begin a second block's worth of scales.
   EXPECT_EQ(*Make(Layer(1, 128, format)).BytesAtLength(TokenCount(20)),
-            Bytes(2 * (20 * 128 / 4 + 2 * 128 * 4)));
+            Bytes(2LL * (20 * 128 / 4 + 2 * 128 * 4)));
 }
 
 TEST(KvGeometryTest, BitsAreRoundedUpOncePerBlockForKAndForV) {
@@ -187,9 +201,9 @@ TEST(KvGeometryTest, AWindowBoundsWhatItsLayerKeeps) {
             Windowed(KvLayerKind::kChunked, 12)},
            4);
   EXPECT_EQ(geometry.bytes_per_token(), Bytes(12));
-  EXPECT_EQ(*geometry.BytesAtLength(TokenCount(8)), Bytes(3 * 8 * 4));
+  EXPECT_EQ(*geometry.BytesAtLength(TokenCount(8)), Bytes(3LL * 8 * 4));
   EXPECT_EQ(*geometry.BytesAtLength(TokenCount(100)),
-            Bytes((100 + 10 + 12) * 4));
+            Bytes((100LL + 10 + 12) * 4));
 }
 
 /// The most blocks in use on the way to `length`, token by token.
@@ -235,6 +249,42 @@ TEST(KvGeometryTest, SharedAndStatelessLayersStoreNothing) {
   const KvGeometry geometry =
       Make({Layer(1, 1), Stateless(), Shared(0), Layer(1, 2)});
   EXPECT_EQ(geometry.bytes_per_token(), Bytes(4 + 8));
+}
+
+TEST(KvGeometryTest, EncoderTokensAndStatesAreKeptFromTheFirstTokenOn) {
+  const KvGeometry geometry = Make({Layer(1, 1), Cross(100), State(7)});
+  EXPECT_EQ(geometry.bytes_per_block(), Bytes(2LL * 64))
+      << "no part of a state";
+  EXPECT_EQ(geometry.bytes_per_page(1), Bytes(64));
+  EXPECT_EQ(geometry.bytes_per_page(2), Bytes(7));
+  EXPECT_EQ(*geometry.BytesAtLength(TokenCount(0)), Bytes(0));
+  EXPECT_EQ(*geometry.BlockBytesAtLength(TokenCount(0)), Bytes(0));
+  for (const std::int64_t length : {1, 20, 5000}) {
+    EXPECT_EQ(*geometry.BytesAtLength(TokenCount(length)),
+              Bytes(4 * length + 400 + 7));
+    EXPECT_EQ(*geometry.BlockBytesAtLength(TokenCount(length)),
+              Bytes((length + 15) / 16 * 64 + 7LL * 64 + 7));
+    EXPECT_EQ(*geometry.LayerBlockBytesAtLength(1, TokenCount(length)),
+              Bytes(7LL * 64));
+    EXPECT_EQ(*geometry.LayerBlockBytesAtLength(2, TokenCount(length)),
+              Bytes(7));
+  }
+  EXPECT_EQ(geometry.LayerBlockBytesAtLength(0, TokenCount(-1)).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Make({State(kMaxInt64), State(1)})
+                .BytesAtLength(TokenCount(1))
+                .status()
+                .code(),
+            absl::StatusCode::kOutOfRange);
+}
+
+TEST(KvGeometryTest, RanksSplitStatesAndTheHeadsOfCrossAttention) {
+  KvLayer cross = Cross(100);
+  cross.key.heads = cross.value.heads = 8;
+  const auto stages = Make({cross, State(1001)}).Shard(2, 1);
+  ASSERT_TRUE(stages.ok()) << stages.status();
+  EXPECT_EQ((*stages)[0].bytes_per_token(), Bytes(4LL * 4));
+  EXPECT_EQ((*stages)[0].bytes_per_page(1), Bytes(501));
 }
 
 TEST(KvGeometryTest, ABudgetHoldsWholeBlocksAndWholeSlots) {
@@ -305,8 +355,8 @@ TEST(KvGeometryTest, AStageKeepsItsOwnCopyOfALayerSharedFromAnother) {
       Make({Layer(2, 1), Layer(4, 1), Shared(0), Shared(0)});
   const auto stages = model.Shard(2, 2);
   ASSERT_TRUE(stages.ok()) << stages.status();
-  EXPECT_EQ((*stages)[0].bytes_per_token(), Bytes((1 + 2) * 4));
-  EXPECT_EQ((*stages)[1].bytes_per_token(), Bytes(1 * 4));
+  EXPECT_EQ((*stages)[0].bytes_per_token(), Bytes((1LL + 2) * 4));
+  EXPECT_EQ((*stages)[1].bytes_per_token(), Bytes(1LL * 4));
   EXPECT_EQ((*stages)[1].layers()[1].shared_with, 0);
 }
 
@@ -348,6 +398,9 @@ TEST(KvGeometryTest, CreateNamesTheLayerAndTheMistake) {
        "layer 0: the window must be positive"},
       {{Windowed(KvLayerKind::kChunked, -1)},
        "layer 0: the window must be positive"},
+      {{Cross(0)}, "layer 0: the number of encoder tokens must be positive"},
+      {{State(0)}, "layer 0: the state must have bytes"},
+      {{State(8), Shared(0)}, "layer 1: shares the KV of a layer that stores "},
       {{Shared(0)}, "layer 0: shares the KV of a layer that is not before it"},
       {{Layer(1, 1), Shared(-1)}, "layer 1: shares the KV of a layer that"},
       {{Layer(1, 1), Shared(0), Shared(1)}, "layer 2: shares the KV"},

@@ -9,10 +9,16 @@ root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.." && pwd -P)
 build_packages=(g++ cmake ninja-build libabsl-dev libspdlog-dev libcli11-dev
                 nlohmann-json3-dev libsimdjson-dev libssl-dev
                 libxxhash-dev)
-test_packages=(libgtest-dev libgmock-dev libbenchmark-dev
-               python3 python3-jsonschema)
+test_packages=(libgtest-dev libgmock-dev libbenchmark-dev libzmq3-dev
+               python3 python3-jsonschema python3-venv)
 check_packages=('clang-format-19|clang-format-18|clang-format'
-                'clang-tidy-19|clang-tidy-18|clang-tidy')
+                'clang-tidy-19|clang-tidy-18|clang-tidy'
+                'clang-19|clang-18|clang'
+                'libclang-rt-19-dev|libclang-rt-18-dev|clang')
+
+# Packages of PyPI, which some tests compare with. Those tests are skipped where
+# there is none of them.
+python_test_packages=(msgspec==0.22.0 pyzmq==27.3.0 libcachesim==0.3.5)
 
 # What the scripts say goes to standard error: standard output is the program's.
 say() { printf '==> %s\n' "$*" >&2; }
@@ -95,6 +101,35 @@ python() {
   if [ -x /usr/bin/python3 ]; then /usr/bin/python3 "$@"; else python3 "$@"; fi
 }
 
+# python_for_tests: prints the interpreter of build/python, a virtual environment
+# with the python_test_packages: each that can be had, once.
+python_for_tests() {
+  local folder=$root/build/python package missing=()
+  if [ ! -x "$folder/bin/pip" ]; then
+    say "making a virtual environment in build/python"
+    if ! python -m venv --clear "$folder" >&2; then
+      say "that failed; tests that need packages of PyPI will be skipped"
+      python -c 'import sys; print(sys.executable)'
+      return
+    fi
+  fi
+  for package in "${python_test_packages[@]}"; do
+    [ -e "$folder/installed/$package" ] || missing+=("$package")
+  done
+  for package in "${missing[@]}"; do
+    say "installing $package from PyPI in build/python"
+    if "$folder/bin/pip" install --quiet --disable-pip-version-check \
+        --no-input --retries 1 --timeout 20 --only-binary :all: \
+        "$package" >&2 </dev/null; then
+      mkdir -p "$folder/installed"
+      : >"$folder/installed/$package"
+    else
+      say "that failed; tests that need $package will be skipped"
+    fi
+  done
+  printf '%s\n' "$folder/bin/python"
+}
+
 # Where there is a ccache, checkouts of the project share what they compile.
 export CCACHE_BASEDIR=${CCACHE_BASEDIR:-$root}
 export CCACHE_NOHASHDIR=${CCACHE_NOHASHDIR:-1}
@@ -120,8 +155,8 @@ run_tests() {
   junit=$root/build/$preset/junit.xml
   rm -f "$junit"
   build "$preset" "$target" \
-    -DPython3_EXECUTABLE="$(python -c 'import sys; print(sys.executable)')" ||
-    return
+    -DPython3_EXECUTABLE="$(python -c 'import sys; print(sys.executable)')" \
+    -DPAGEDKV_TEST_PYTHON="$(python_for_tests)" || return
   say "testing build/$preset"
   (cd "$root" && ctest --preset "$preset" --parallel "$(num_jobs)" \
     --output-junit "$junit" "$@") || status=$?

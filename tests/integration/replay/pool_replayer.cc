@@ -26,15 +26,17 @@ std::int64_t AdapterId(const std::string& name) {
 
 }  // namespace
 
-PoolReplayer::PoolReplayer(const Json& config, KvCacheManager manager)
-    : vocabulary_(config.at("vocab")),
-      has_events_(config.value("events", false)),
-      hash_block_size_(config.at("hash_block_size")),
+PoolReplayer::PoolReplayer(const Json& header, KvCacheManager manager)
+    : vocabulary_(header.at("config").at("vocab")),
+      has_events_(header.at("config").value("events", false)),
+      hash_block_size_(header.at("config").value("hash_block_size", 1)),
       manager_(std::move(manager)) {
+  const Json& config = header.at("config");
   const absl::StatusOr<BlockHashAlgorithm> algorithm =
-      ParseBlockHashAlgorithm(config.at("hash_algo").get<std::string>());
+      ParseBlockHashAlgorithm(config.value("hash_algo", "sha256_cbor"));
   if (config.at("caching").get<bool>() && algorithm.ok()) {
-    hasher_.emplace(*algorithm, "0");
+    hasher_.emplace(*algorithm,
+                    header.value("PYTHONHASHSEED", std::string("0")));
   }
 }
 

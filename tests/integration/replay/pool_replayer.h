@@ -17,7 +17,7 @@ namespace pagedkv::replay {
 /// scheduler.
 class PoolReplayer : public Replayer {
  public:
-  PoolReplayer(const Json& config, KvCacheManager manager);
+  PoolReplayer(const Json& header, KvCacheManager manager);
   Json Apply(const Json& record) override;
   absl::Status CheckInvariants() const override {
     return manager_.CheckInvariants();

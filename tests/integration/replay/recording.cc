@@ -58,13 +58,16 @@ std::uint32_t FreeQueueCrc(const BlockPool& pool) {
   return Crc32(ids);
 }
 
-absl::StatusOr<KvCacheManager> MakeManager(const Json& config) {
+absl::StatusOr<KvCacheManager> MakeManager(const Json& header,
+                                           bool vllm_compatible) {
+  const Json& config = header.at("config");
   KvCacheManagerOptions options;
   options.pool.num_blocks = BlockCount(config.at("num_blocks"));
   options.pool.watermark = config.value("watermark", 0.0);
   options.pool.prefix_caching = config.at("caching");
   options.max_sequence_tokens = TokenCount(config.at("max_model_len"));
-  options.max_in_flight_tokens = TokenCount(config.at("max_in_flight_tokens"));
+  options.max_in_flight_tokens =
+      TokenCount(config.value("max_in_flight_tokens", 0));
   options.groups.clear();
   for (const Json& group : config.at("groups")) {
     KvCacheGroupOptions& added = options.groups.emplace_back();
@@ -79,12 +82,13 @@ absl::StatusOr<KvCacheManager> MakeManager(const Json& config) {
     }
   }
   const absl::StatusOr<BlockHashAlgorithm> algorithm =
-      ParseBlockHashAlgorithm(config.at("hash_algo").get<std::string>());
+      ParseBlockHashAlgorithm(config.value("hash_algo", "sha256_cbor"));
   if (!algorithm.ok()) return algorithm.status();
-  options.prefix_cache.content_hash = {.algorithm = *algorithm, .seed = "0"};
+  options.prefix_cache.content_hash = {
+      .algorithm = *algorithm, .seed = header.value("PYTHONHASHSEED", "0")};
   options.prefix_cache.events = true;
-  options.prefix_cache.hash_block_size = config.at("hash_block_size");
-  options.prefix_cache.vllm_compatible = true;
+  options.prefix_cache.hash_block_size = config.value("hash_block_size", 0);
+  options.prefix_cache.vllm_compatible = vllm_compatible;
   return KvCacheManager::Create(options);
 }
 

@@ -54,8 +54,10 @@ std::string ShortHash(const BlockHash& hash);
 /// [block, hash, group] of each block removed, by the first of its keys.
 Json EvictedIn(std::span<const KvEvent> events);
 
-/// Unimplemented for a configuration that the library does not support yet.
-absl::StatusOr<KvCacheManager> MakeManager(const Json& config);
+/// A manager as the header of a recording describes it. Unimplemented for what
+/// the library does not have.
+absl::StatusOr<KvCacheManager> MakeManager(const Json& header,
+                                           bool vllm_compatible);
 
 }  // namespace pagedkv::replay
 

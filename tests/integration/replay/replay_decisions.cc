@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// replay_decisions FILE...: replays recorded decisions of vLLM's v1 manager
-/// and scheduler and compares each. Prints `FILE: N records, M differ`, and the
+/// replay_decisions [--default] FILE...: replays recorded decisions of vLLM's
+/// v1 manager and scheduler and compares each, with the option vllm_compatible,
+/// or without it after --default. Prints `FILE: N records, M differ`, and the
 /// first difference; exits 1 if any record differs, 2 if a file cannot be
 /// replayed.
 
@@ -10,6 +11,7 @@
 #include <iostream>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "absl/status/statusor.h"
@@ -27,12 +29,13 @@ struct Outcome {
   std::string first_difference;
 };
 
-absl::StatusOr<std::unique_ptr<Replayer>> MakeReplayer(const Json& header) {
+absl::StatusOr<std::unique_ptr<Replayer>> MakeReplayer(const Json& header,
+                                                       bool vllm_compatible) {
   const Json& config = header.at("config");
-  absl::StatusOr<KvCacheManager> manager = MakeManager(config);
+  absl::StatusOr<KvCacheManager> manager = MakeManager(header, vllm_compatible);
   if (!manager.ok()) return manager.status();
   if (header.at("kind") == "pool") {
-    return std::make_unique<PoolReplayer>(config, *std::move(manager));
+    return std::make_unique<PoolReplayer>(header, *std::move(manager));
   }
   if (header.at("kind") == "sched") {
     return SchedReplayer::Create(config, *std::move(manager));
@@ -40,13 +43,13 @@ absl::StatusOr<std::unique_ptr<Replayer>> MakeReplayer(const Json& header) {
   return absl::InvalidArgumentError("the recording is neither pool nor sched");
 }
 
-absl::StatusOr<Outcome> Replay(const std::string& path) {
+absl::StatusOr<Outcome> Replay(const std::string& path, bool vllm_compatible) {
   std::ifstream file(path);
   if (!file) return absl::NotFoundError("cannot be read");
   std::string line;
   if (!std::getline(file, line)) return absl::InvalidArgumentError("is empty");
   absl::StatusOr<std::unique_ptr<Replayer>> replayer =
-      MakeReplayer(Json::parse(line));
+      MakeReplayer(Json::parse(line), vllm_compatible);
   if (!replayer.ok()) return replayer.status();
   Outcome outcome;
   while (std::getline(file, line)) {
@@ -68,14 +71,17 @@ absl::StatusOr<Outcome> Replay(const std::string& path) {
 }  // namespace pagedkv::replay
 
 int main(int argc, char** argv) {
-  if (argc < 2) {
-    std::fputs("usage: replay_decisions FILE...\n", stderr);
+  const bool vllm_compatible =
+      argc < 2 || std::string_view(argv[1]) != "--default";
+  const int first = vllm_compatible ? 1 : 2;
+  if (first >= argc) {
+    std::fputs("usage: replay_decisions [--default] FILE...\n", stderr);
     return 2;
   }
   int status = 0;
-  for (int i = 1; i < argc; ++i) {
+  for (int i = first; i < argc; ++i) {
     try {  // the JSON library reports malformed files so
-      const auto outcome = pagedkv::replay::Replay(argv[i]);
+      const auto outcome = pagedkv::replay::Replay(argv[i], vllm_compatible);
       if (!outcome.ok()) {
         std::cerr << argv[i] << ": " << outcome.status().message() << "\n";
         status = 2;

@@ -111,6 +111,58 @@ TEST(CalcReportTest, FormulasShowScalesLatentsWindowsAndDifferentParts) {
   EXPECT_THAT(table(), HasSubstr("Each of 2 ranks of a stage"));
 }
 
+TEST(CalcReportTest, HybridModelsShowTheirGroupsAndWhatPaddingWastes) {
+  CalcOptions options;
+  options.model = "gemma-3-27b";  // 52 layers with a window, 10 without
+  options.seq_len = 32'768;
+  const auto json = nlohmann::json::parse(Render(options, CalcFormat::kJson));
+  const nlohmann::json& plan = json["kv_cache_groups"];
+  EXPECT_EQ(plan["layers_per_group"], 10);
+  EXPECT_EQ(plan["kv_bytes_per_block"], 10 * 131'072);
+  ASSERT_EQ(plan["groups"].size(), 7u);
+  const nlohmann::json& sliding = plan["groups"][0];
+  EXPECT_EQ(sliding["attention"], "sliding_window");
+  EXPECT_EQ(sliding["window_tokens"], 1024);
+  EXPECT_EQ(sliding["block_size_tokens"], 16);
+  EXPECT_EQ(sliding["page_bytes"], 131'072);
+  EXPECT_EQ(sliding["page_padding_bytes"], 0);
+  EXPECT_EQ(sliding["missing_layers"], 1);
+  EXPECT_EQ(sliding["layers"].size(), 9u);
+  // A window of 1,024 touches at most 65 blocks.
+  EXPECT_EQ(sliding["sequence"]["held_bytes"], 65 * 10 * 131'072);
+  EXPECT_EQ(sliding["sequence"]["needed_bytes"], 65 * 9 * 131'072);
+  EXPECT_EQ(sliding["sequence"]["wasted_bytes"], 65 * 131'072);
+  EXPECT_EQ(sliding["sequence"]["wasted_percent"], 10.0);
+  const nlohmann::json& full = plan["groups"][6];
+  EXPECT_EQ(full["attention"], "full");
+  EXPECT_FALSE(full.contains("window_tokens"));
+  EXPECT_EQ(full["sequence"]["wasted_bytes"], 0);
+  EXPECT_EQ(plan["sequence"]["wasted_bytes"], 65 * 8 * 131'072);
+  EXPECT_EQ(plan["sequence"]["needed_bytes"], json["sequence_in_blocks_bytes"]);
+  EXPECT_EQ(plan["sequence_in_uniform_blocks"]["held_bytes"],
+            json["sequence_without_windows_bytes"]);
+
+  const std::string table = Render(options, CalcFormat::kTable);
+  for (const char* part :
+       {"KV cache groups: blocks of 1,310,720 B, for 10 layers each",
+        "sliding_window 1024: 9 layers + 1 empty",
+        "sliding_window 1024: 8 layers + 2 empty", "full: 10 layers",
+        "without groups, windows ignored"}) {
+    EXPECT_THAT(table, HasSubstr(part));
+  }
+}
+
+TEST(CalcReportTest, ModelsOfOneGroupShowNone) {
+  for (const char* model : {"llama-2-70b", "mistral-7b-v0.1", "deepseek-v2"}) {
+    CalcOptions options;
+    options.model = model;
+    const auto json = nlohmann::json::parse(Render(options, CalcFormat::kJson));
+    EXPECT_FALSE(json.contains("kv_cache_groups")) << model;
+    EXPECT_THAT(Render(options, CalcFormat::kTable),
+                Not(HasSubstr("KV cache groups")));
+  }
+}
+
 TEST(CalcReportTest, JsonOfAGivenMemoryNamesNoGpu) {
   CalcOptions options = Llama70b();
   options.memory = "12GiB";

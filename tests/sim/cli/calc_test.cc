@@ -127,7 +127,7 @@ TEST(CalcTest, Llama70bAsMhaTakesEightTimesAsMuch) {
   EXPECT_EQ(As(AttentionKind::kMqa, result).size.token, Bytes(327'680 / 8));
   // DeepSeek-V2, table 1: 9/2 of a head per layer.
   EXPECT_EQ(As(AttentionKind::kMla, result).size.token,
-            Bytes(80 * 128 * 9 / 2 * 2));
+            Bytes(80LL * 128 * 9 / 2 * 2));
 }
 
 TEST(CalcTest, Llama7bTakesMoreThanLlama70b) {
@@ -170,7 +170,7 @@ TEST(CalcTest, Opt13bHas15728SlotsIn12Gib) {
   EXPECT_EQ(fit.block_slots, TokenCount(15'728));
   options.block_size = 128;
   EXPECT_EQ(Calc(options).fits[0].slots, TokenCount(15'728));
-  EXPECT_EQ(Calc(options).fits[0].block_slots, TokenCount(122 * 128));
+  EXPECT_EQ(Calc(options).fits[0].block_slots, TokenCount(122LL * 128));
 }
 
 TEST(CalcTest, APoolOfGivenBlocksHasTheBytesOfTheFullestStage) {
@@ -201,7 +201,7 @@ TEST(CalcTest, LengthIsTheModelsMaximumUnlessGiven) {
 
 TEST(CalcTest, WindowsBoundTheTotalAndAreReportedApart) {
   const CalcResult result = Calc(Model("gemma-3-27b", 32768, 4));
-  const std::int64_t per_layer = 2 * 16 * 128 * 2;
+  const std::int64_t per_layer = 2LL * 16 * 128 * 2;
   EXPECT_EQ(result.size.token, Bytes(62 * per_layer));
   EXPECT_EQ(result.size.total, Bytes(4 * per_layer * (52 * 1024 + 10 * 32768)));
   EXPECT_EQ(result.size.total_unwindowed, result.size.token * 4 * 32768);
@@ -210,19 +210,31 @@ TEST(CalcTest, WindowsBoundTheTotalAndAreReportedApart) {
             Bytes(4 * per_layer * (52 * 65 * 16 + 10 * 32768)));
 }
 
+TEST(CalcTest, UniformBlocksWasteAQuarterForGemma2) {
+  // As published (vllm-project/vllm issue 11382), with blocks of one token.
+  CalcOptions options = Model("gemma-2-9b", 8192);
+  options.block_size = 1;
+  const CalcResult result = Calc(options);
+  ASSERT_TRUE(result.groups.has_value());
+  EXPECT_EQ(result.groups->uniform.wasted_percent(), 25);
+  EXPECT_EQ(result.groups->uniform.needed, result.size.sequence);
+  EXPECT_EQ(result.groups->all.held, result.size.sequence);
+  EXPECT_FALSE(Calc(Model("llama-3-8b", 8192)).groups.has_value());
+}
+
 TEST(CalcTest, MlaAsMhaExpandsTheLatentToAllHeads) {
   const CalcResult result = Calc(Model("deepseek-v2", 1));
   EXPECT_EQ(result.attention, AttentionKind::kMla);
   EXPECT_EQ(As(AttentionKind::kMla, result).size.token, Bytes(69'120));
   EXPECT_EQ(As(AttentionKind::kMha, result).size.token,
-            Bytes(60 * 128 * (192 + 128) * 2));
+            Bytes(60LL * 128 * (192 + 128) * 2));
   EXPECT_EQ(As(AttentionKind::kMqa, result).size.token,
-            Bytes(60 * (192 + 128) * 2));
+            Bytes(60LL * (192 + 128) * 2));
 }
 
 TEST(CalcTest, EachDtypeCountsItsScales) {
   const CalcResult result = Calc(Model("llama-3-8b", 8192));
-  const std::int64_t vectors = 2 * 32 * 8;  // K and V, layers, heads
+  const std::int64_t vectors = 2LL * 32 * 8;  // K and V, layers, heads
   const std::int64_t expected[] = {
       vectors * 128 * 4,    // fp32
       vectors * 128 * 2,    // fp16
@@ -240,7 +252,7 @@ TEST(CalcTest, EachDtypeCountsItsScales) {
 }
 
 TEST(CalcTest, QuantisationOptionsSetTheScales) {
-  const std::int64_t vectors = 2 * 32 * 8;
+  const std::int64_t vectors = 2LL * 32 * 8;
   CalcOptions options = Model("llama-3-8b", 16);
   options.dtype = "int4";
   EXPECT_EQ(Calc(options).size.token, Bytes(vectors * (64 + 4)));
@@ -260,10 +272,10 @@ TEST(CalcTest, QuantisationOptionsSetTheScales) {
 TEST(CalcTest, VMayBeStoredInAnotherDtype) {
   CalcOptions options = Model("llama-3-8b", 16);
   options.value_dtype = "fp8";
-  EXPECT_EQ(Calc(options).size.token, Bytes(32 * 8 * (128 * 2 + 128)));
+  EXPECT_EQ(Calc(options).size.token, Bytes(32LL * 8 * (128 * 2 + 128)));
   options.dtype = "fp8";
   options.value_dtype = "fp32";
-  EXPECT_EQ(Calc(options).size.token, Bytes(32 * 8 * (128 + 128 * 4)));
+  EXPECT_EQ(Calc(options).size.token, Bytes(32LL * 8 * (128 + 128 * 4)));
 }
 
 TEST(CalcTest, AGpuHoldsWhatWeightsAndActivationsLeave) {
@@ -276,7 +288,7 @@ TEST(CalcTest, AGpuHoldsWhatWeightsAndActivationsLeave) {
   // floor(0.9 x 81,559 MiB) - 2 B x 8,030,261,248 - 2 GB
   const std::int64_t kv = 76'968'728'985 - 16'060'522'496 - 2'000'000'000;
   EXPECT_EQ(fit.kv_memory, Bytes(kv));
-  EXPECT_EQ(fit.blocks, BlockCount(kv / (16 * 131'072)));
+  EXPECT_EQ(fit.blocks, BlockCount(kv / (16LL * 131'072)));
   EXPECT_EQ(fit.max_batch, kv / (8192LL * 131'072));
   options.weights = "8GB";
   options.gpu_memory_utilization = 1.0;
@@ -300,7 +312,7 @@ TEST(CalcTest, RanksShareWeightsAndHeadsAndTheFullestStageDecides) {
   options.pipeline_parallel = 3;  // 27 + 27 + 26 layers
   const CalcResult result = Calc(options);
   ASSERT_EQ(result.stages.size(), 3u);
-  const std::int64_t per_layer = 2 * (8 / 4) * 128 * 2;
+  const std::int64_t per_layer = 2LL * (8 / 4) * 128 * 2;
   EXPECT_EQ(result.stages[0].layers, 27);
   EXPECT_EQ(result.stages[2].layers, 26);
   EXPECT_EQ(result.stages[0].size.token, Bytes(27 * per_layer));
