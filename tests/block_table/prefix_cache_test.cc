@@ -677,5 +677,23 @@ TEST(PrefixCacheTest, AStateThatIsStillToBeReadGivesWayToNone) {
   ExpectSound(manager);
 }
 
+// Runs of evicted blocks leave the index at once where no block has equals. The
+// first equal was not noticed, and its ring broke with the run.
+TEST(PrefixCacheTest, EqualBlocksAreEvictedOneByOne) {
+  auto manager = *KvCacheManager::Create(Options({Full(4)}, {}, 9));
+  std::vector<SequenceId> ids;
+  for (int i = 0; i < 2; ++i) {  // neither looks for what the other has
+    ids.push_back(*manager.AddSequence());
+    ASSERT_TRUE(Append(manager, ids.back(), 16, Tokens(16)));
+  }
+  for (const SequenceId id : ids) ASSERT_TRUE(manager.Release(id).ok());
+  Compute(manager, Tokens(16, 50));
+  ExpectSound(manager);
+  EXPECT_EQ(Found(manager, Tokens(17)), 16);
+  Compute(manager, Tokens(32, 100));
+  ExpectSound(manager);
+  EXPECT_EQ(Found(manager, Tokens(17)), 0);
+}
+
 }  // namespace
 }  // namespace pagedkv
