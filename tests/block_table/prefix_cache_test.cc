@@ -423,8 +423,13 @@ TEST(PrefixCacheTest, APolicyKnowsTheTailOfAPrompt) {
               {.vllm_compatible = true, .eviction_policy = "lfu"}));
   const SequenceId id =
       *manager.AddSequence({.num_prompt_tokens = TokenCount(12)});
-  ASSERT_TRUE(Append(manager, id, 8, Tokens(20)));
-  ASSERT_TRUE(Append(manager, id, 4, Tokens(20)));
+  ASSERT_TRUE(Append(manager, id, 16, Tokens(20)));
+  // Evicted, the block comes back with the key of the tail alone.
+  ASSERT_TRUE(manager.Evict({{BlockId(Table(manager, id)[1])}}).ok());
+  ASSERT_TRUE(Append(manager, id, 1, Tokens(20)));
+  const auto content = manager.cached_content(BlockId(Table(manager, id)[1]));
+  ASSERT_TRUE(content.has_value());
+  EXPECT_EQ(content->num_tokens, TokenCount(12));
   ExpectSound(manager);
   ASSERT_TRUE(manager.Release(id).ok());
   ExpectSound(manager);
@@ -437,8 +442,10 @@ TEST(PrefixCacheTest, APolicyKnowsTheTailOfAPrompt) {
 // before those that continue it, and nobody could find these from then on.
 TEST(PrefixCacheTest, WhatContinuesABlockIsEvictedBeforeIt) {
   auto manager = *KvCacheManager::Create(
-      Options({Full(2)}, {.eviction_policy = "sieve"}, 8));
-  Compute(manager, Tokens(8));  // blocks 1 to 4, to be evicted in this order
+      Options({Full(2)}, {.eviction_policy = "priority"}, 8));
+  // Blocks 1 to 4, of which the first is the least worth keeping.
+  Compute(manager, Tokens(8),
+          {.retention = {{.end = TokenCount(2), .priority = 0}}});
   const SequenceId other = *manager.AddSequence();
   ASSERT_TRUE(Append(manager, other, 6, Tokens(4) + Tokens(2, 90)));
   ASSERT_TRUE(
