@@ -102,7 +102,8 @@ class PrefixCache {
                        std::span<const BlockId> table, BlockPool& pool) {
     const std::int64_t end =
         std::int64_t{content.registered} + alignment_.value();
-    if (!is_plain_ || !content.is_attached || num_tokens.value() < end ||
+    if (!is_plain_ || alignment_ != index_.unit() || !content.is_attached ||
+        num_tokens.value() < end ||
         num_tokens.value() >= end + alignment_.value() ||
         std::cmp_less(tokens.size(), end)) {
       return false;

@@ -702,5 +702,24 @@ TEST(PrefixCacheTest, EqualBlocksAreEvictedOneByOne) {
   EXPECT_EQ(Found(manager, Tokens(17)), 0);
 }
 
+// With positions smaller than a block, the block that had filled was looked for
+// at the number of its last position: one looked ahead for, and not written.
+TEST(PrefixCacheTest, ABlockOfSeveralPositionsIsFoundByItsIndex) {
+  auto manager =
+      *KvCacheManager::Create(Options({Full(4)}, {.hash_block_size = 2}));
+  const SequenceId id = *manager.AddSequence();
+  for (std::int64_t tokens = 4; tokens <= 32; tokens += 4) {
+    ASSERT_TRUE(*manager.TryAppend(
+        id, TokenCount(4),
+        {.lookahead = TokenCount(64), .tokens = Tokens(32)}));
+    const PrefixMatch match = Match(manager, Tokens(33));
+    EXPECT_EQ(match.num_tokens, TokenCount(tokens));
+    for (std::size_t i = 0; i < match.blocks[0].size(); ++i) {
+      EXPECT_EQ(match.blocks[0][i], manager.block_table(id)[i]);
+    }
+  }
+  ExpectSound(manager);
+}
+
 }  // namespace
 }  // namespace pagedkv
