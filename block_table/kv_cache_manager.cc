@@ -1020,13 +1020,13 @@ BlockCount KvCacheManager::BlocksFor(TokenCount num_tokens,
   return blocks;
 }
 
-void KvCacheManager::ClearDirty() {
-  for (Group& group : groups_) group.tables.ClearDirty();
-}
-
 void KvCacheManager::ClearCopies() {
   copies_.clear();
-  if (cache_ != nullptr) cache_->EndStep();
+  if (cache_ != nullptr) cache_->BeginStep();
+}
+
+void KvCacheManager::ClearDirty() {
+  for (Group& group : groups_) group.tables.ClearDirty();
 }
 
 absl::Status KvCacheManager::CheckInvariants() const {

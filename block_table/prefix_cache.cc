@@ -126,9 +126,9 @@ absl::StatusOr<std::unique_ptr<PrefixCache>> PrefixCache::Create(
       .edge_hash_mask = options.edge_hash_mask,
       .hasher = MakeHasher(options, policy != nullptr)};
   std::unique_ptr<PrefixCache> cache(
-      new PrefixCache(options, groups, std::move(index_options),
+      new PrefixCache(options, groups, num_blocks, std::move(index_options),
                       BlockSize(static_cast<std::int32_t>(units->alignment)),
-                      num_blocks, std::move(policy)));
+                      std::move(policy)));
   if (options.explain_misses) {
     cache->explainer_ = std::make_unique<MissExplainer>(
         num_blocks, cache->index_.unit(), options.secret);
@@ -144,8 +144,8 @@ absl::StatusOr<std::unique_ptr<PrefixCache>> PrefixCache::Create(
 
 PrefixCache::PrefixCache(const PrefixCacheOptions& options,
                          std::span<const KvCacheGroupOptions> groups,
-                         PrefixIndexOptions index_options, BlockSize alignment,
                          BlockCount num_blocks,
+                         PrefixIndexOptions index_options, BlockSize alignment,
                          std::unique_ptr<EvictionPolicy> policy)
     : options_(options),
       alignment_(alignment),
@@ -281,10 +281,7 @@ void PrefixCache::MatchPartial(const PrefixContent& content,
   const auto end = std::mismatch(ours.begin(), ours.end(), theirs.begin());
   const auto common = end.first - ours.begin();
   // The copy is made before the step writes: not of what it writes.
-  if (source == kNullBlock || common == 0 ||
-      BirthInThisStep(source) != nullptr) {
-    return;
-  }
+  if (source == kNullBlock || common == 0 || !IsComputed(source)) return;
   match.partial_source = source;
   match.partial_tokens = TokenCount(common);
   match.num_tokens += match.partial_tokens;
@@ -302,7 +299,7 @@ void PrefixCache::GatherLanes(std::int32_t units) {
     // A step reads its states before it writes any: not those of this step.
     if (groups_[group].options.kind != AttentionKind::kStateSpace) continue;
     for (BlockId& block : lane) {
-      if (BirthInThisStep(block) != nullptr) block = kNullBlock;
+      if (block != kNullBlock && !IsComputed(block)) block = kNullBlock;
     }
   }
 }
@@ -482,16 +479,12 @@ void PrefixCache::Put(PrefixIndex::NodeId node, std::int32_t position,
   if (options_.deduplicate) {
     const BlockId indexed =
         index_.BlockAt(node, position, static_cast<int>(group));
-    // The own tokens before this step are given up with the block. One that
-    // this step writes has them only if its own sequence was as far.
-    const Birth* const birth = BirthInThisStep(indexed);
     // And the state that the step goes on from must stay where it is.
     const KvCacheGroupOptions& options = groups_[group].options;
     const bool is_read =
         options.kind == AttentionKind::kStateSpace &&
         index * options.block_size.value() < std::int64_t{computed_};
-    if (indexed != kNullBlock && !is_read &&
-        (birth == nullptr || birth->computed >= computed_)) {
+    if (indexed != kNullBlock && !is_read && HasAllBefore(indexed, computed_)) {
       unchanged_.push_back(index);
       equal_.push_back(
           {static_cast<int>(group), static_cast<std::int32_t>(index), indexed});

@@ -110,7 +110,8 @@ class PrefixCache {
                        std::span<const BlockId> table, BlockPool& pool) {
     const std::int64_t end =
         std::int64_t{content.registered} + alignment_.value();
-    if (!is_plain_ || !content.is_attached || num_tokens.value() < end ||
+    if (!is_plain_ || alignment_ != index_.unit() || !content.is_attached ||
+        num_tokens.value() < end ||
         num_tokens.value() >= end + alignment_.value() ||
         std::cmp_less(tokens.size(), end)) {
       return false;
@@ -140,8 +141,9 @@ class PrefixCache {
 
   /// Blocks that were taken for something else leave the index.
   void RemoveEvicted(std::span<const BlockId> blocks);
-  /// What was registered up to here is written before anything that follows.
-  void EndStep() { ++step_; }
+  /// What is indexed up to here is computed before copies that are asked for
+  /// from here on are made.
+  void BeginStep() { ++step_; }
   /// `block` leaves the index; the pool's mark is the caller's business.
   void Remove(BlockId block, RemovalReason reason);
   /// Everything leaves the index.
@@ -205,8 +207,8 @@ class PrefixCache {
 
   PrefixCache(const PrefixCacheOptions& options,
               std::span<const KvCacheGroupOptions> groups,
-              PrefixIndexOptions index_options, BlockSize alignment,
-              BlockCount num_blocks, std::unique_ptr<EvictionPolicy> policy);
+              BlockCount num_blocks, PrefixIndexOptions index_options,
+              BlockSize alignment, std::unique_ptr<EvictionPolicy> policy);
 
   void GatherLanes(std::int32_t units);
   void MatchSingle(std::int32_t max_units, PrefixMatch& match);
@@ -236,10 +238,16 @@ class PrefixCache {
                                        PrefixIndex::Place place,
                                        std::int64_t index) const;
   void NoteRemoved(RemovalReason reason);
-  [[nodiscard]] const Birth* BirthInThisStep(BlockId block) const {
-    if (births_.empty()) return nullptr;
+  // Whether the KV of an indexed block is there before the step under way.
+  [[nodiscard]] bool IsComputed(BlockId block) const {
+    return births_[static_cast<std::size_t>(block.value())].step != step_;
+  }
+  // Whether an indexed block has all that another of its content had in a
+  // sequence of `computed` tokens, even if the step under way, which writes it,
+  // loses the sequence that it is of.
+  [[nodiscard]] bool HasAllBefore(BlockId block, std::int32_t computed) const {
     const Birth& birth = births_[static_cast<std::size_t>(block.value())];
-    return birth.step == step_ ? &birth : nullptr;
+    return birth.step != step_ || birth.computed >= computed;
   }
   void ObserveStored(SequenceContent& content, std::span<const TokenId> tokens,
                      std::int32_t begin, std::int32_t end,
@@ -262,7 +270,9 @@ class PrefixCache {
   std::int64_t now_ns_ = 0;
   std::uint64_t version_ = 1;
   std::uint32_t step_ = 1;
-  std::vector<Birth> births_;  // by block; empty where nobody asks
+  // By block, where that matters: one of the step under way has no KV yet that
+  // could be copied. Empty elsewhere.
+  std::vector<Birth> births_;
   std::unique_ptr<MissExplainer> explainer_;   // null without explain_misses
   std::unique_ptr<BlockLifetimes> lifetimes_;  // null without a sample
   bool is_observed_ = false;

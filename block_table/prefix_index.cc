@@ -614,6 +614,7 @@ bool PrefixIndex::InsertSlow(Place place, BlockId block) {
     ++node.num_entries;
     return true;
   }
+  has_equals_ = true;
   const BlockId last = duplicates_.try_emplace(head, Duplicates{head, head})
                            .first->second.previous;
   duplicates_.try_emplace(block, Duplicates{.next = head, .previous = last});

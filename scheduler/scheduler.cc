@@ -131,6 +131,8 @@ class Scheduler::Impl {
   AdmissionBlock ScheduleWaiting(TokenCount& budget);
   AdmissionBlock TryAdmit(SequenceId sequence, const RequestDetails& details,
                           TokenCount all, TokenCount budget);
+  [[nodiscard]] BlockCount BlocksLacking(const RequestDetails& details,
+                                         TokenCount covered) const;
   void AddToPlan(Slot slot, TokenCount num_computed, TokenCount num_tokens,
                  ScheduledSequence::Kind kind) {
     const LiveRequest& live = request(slot);
@@ -407,18 +409,35 @@ AdmissionBlock Scheduler::Impl::TryAdmit(SequenceId sequence,
   }
   const TokenCount must_fit =
       options_.reserve_full_prompt ? all : TokenCount(0);
+  const TokenCount count = ChunkFrom(match_.num_tokens, all, budget);
   const absl::StatusOr<bool> granted =
-      cache_.TryAppend(sequence, ChunkFrom(match_.num_tokens, all, budget),
+      cache_.TryAppend(sequence, count,
                        {.must_fit = must_fit,
                         .keep_watermark = !running_.empty(),
                         .tokens = details.tokens,
                         .match = details.tokens.empty() ? nullptr : &match_});
   PAGEDKV_CHECK(granted.ok());
   if (*granted) return AdmissionBlock::kNone;
-  return cache_.pool().watermark_blocks() == BlockCount(0) ||
-                 cache_.BlocksFor(all) > cache_.pool().num_free()
+  return BlocksLacking(details, std::max(must_fit, match_.num_tokens + count)) >
+                 cache_.pool().num_free()
              ? AdmissionBlock::kBlocks
              : AdmissionBlock::kWatermark;
+}
+
+// Free blocks that it takes to admit `covered` tokens after `match_`, whose
+// blocks are free themselves where nobody uses them.
+BlockCount Scheduler::Impl::BlocksLacking(const RequestDetails& details,
+                                          TokenCount covered) const {
+  BlockCount lacking =
+      cache_.BlocksFor(covered, details.sequence.num_encoder_tokens);
+  if (match_.num_tokens == TokenCount(0)) return lacking;
+  for (const std::vector<BlockId>& hit : match_.blocks) {
+    lacking -=
+        BlockCount(std::count_if(hit.begin(), hit.end(), [this](BlockId block) {
+          return block == kNullBlock || cache_.pool().ref_count(block) > 0;
+        }));
+  }
+  return lacking;
 }
 
 void Scheduler::Impl::FillSlotMapping() {

@@ -312,9 +312,10 @@ class KvCacheManager {
 
   /// Copies asked for since the last `ClearCopies`, to be done in this order.
   [[nodiscard]] std::span<const BlockCopy> copies() const { return copies_; }
-  /// Also ends the step: what was appended before counts as written from then
-  /// on. Until then a state is not found, and no block is copied in part, since
-  /// copies and states are read before the step writes.
+  /// The caller has taken the copies of a step: call it once for each step.
+  /// What was appended before counts as computed from then on. Until then a
+  /// state is not found, and no block is copied in part: copies and states are
+  /// read before the step writes.
   void ClearCopies();
 
   [[nodiscard]] const BlockPool& pool() const { return pool_; }

@@ -207,8 +207,9 @@ class ReferenceManager {
                                                           options_.num_blocks)
                               : 0;
     must_fit = std::min(must_fit, options_.max_tokens);
-    if (Needed(sequence, before, must_fit, must_fit, hit, true) + withheld >
-        std::ssize(free_)) {
+    if (must_fit > 0 &&
+        Needed(sequence, before, must_fit, must_fit, hit, true) + withheld >
+            std::ssize(free_)) {
       return false;
     }
     ReleaseSkipped(sequence, before);

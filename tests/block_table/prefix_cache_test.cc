@@ -118,6 +118,200 @@ void ExpectSound(const KvCacheManager& manager) {
   EXPECT_TRUE(status.ok()) << status;
 }
 
+TEST(PrefixCacheTest, TheLastTokenIsAlwaysComputed) {
+  auto manager = *KvCacheManager::Create(Options({Full(4)}));
+  Compute(manager, Tokens(12));
+  EXPECT_EQ(Found(manager, Tokens(13)), 12);
+  EXPECT_EQ(Found(manager, Tokens(12)), 8);
+  EXPECT_EQ(Found(manager, Tokens(5)), 4);
+  EXPECT_EQ(Found(manager, Tokens(4)), 0);
+  EXPECT_EQ(Found(manager, Tokens(1)), 0);
+  EXPECT_EQ(Found(manager, {}), 0);
+}
+
+TEST(PrefixCacheTest, AnAdapterIsNotASaltOfTheSameName) {
+  auto manager = *KvCacheManager::Create(Options({Full(4)}));
+  const std::vector<ContentKeys> all = {
+      {},
+      {.adapter = "x"},
+      {.salts = {{"x", TokenCount(0)}}},
+      {.adapter = "x", .salts = {{"x", TokenCount(0)}}},
+      {.salts = {{"x", TokenCount(0)}, {"x", TokenCount(1)}}}};
+  for (const ContentKeys& keys : all) {
+    EXPECT_EQ(Found(manager, Tokens(13), keys), 0);
+    Compute(manager, Tokens(12), {.keys = keys});
+    EXPECT_EQ(Found(manager, Tokens(13), keys), 12);
+  }
+  EXPECT_EQ(manager.num_cached_keys(), 15);
+}
+
+TEST(PrefixCacheTest, ASaltIsolatesWhatFollowsItsBeginning) {
+  auto manager = *KvCacheManager::Create(Options({Full(4)}));
+  const auto salted = [](const std::string& salt, std::int64_t begin) {
+    return ContentKeys{.salts = {{salt, TokenCount(begin)}}};
+  };
+  Compute(manager, Tokens(20), {.keys = salted("mine", 9)});
+  EXPECT_EQ(Found(manager, Tokens(21), salted("mine", 9)), 20);
+  // The system prompt before it is anybody's, to the block.
+  EXPECT_EQ(Found(manager, Tokens(21), salted("yours", 9)), 8);
+  EXPECT_EQ(Found(manager, Tokens(21)), 8);
+  EXPECT_EQ(Found(manager, Tokens(21), salted("mine", 0)), 0);
+  EXPECT_EQ(Found(manager, Tokens(21), salted("mine", 4)), 4);
+  // An empty salt is none.
+  EXPECT_EQ(Found(manager, Tokens(21), salted("", 0)), 8);
+}
+
+TEST(PrefixCacheTest, AnItemIsTheSameOnlyAtItsOffset) {
+  auto manager = *KvCacheManager::Create(Options({Full(4)}));
+  const auto with = [](const std::string& name, std::int64_t offset) {
+    return ContentKeys{.items = {{name, TokenCount(offset), TokenCount(4)}}};
+  };
+  Compute(manager, Tokens(20), {.keys = with("cat", 6)});
+  EXPECT_EQ(Found(manager, Tokens(21), with("cat", 6)), 20);
+  EXPECT_EQ(Found(manager, Tokens(21), with("dog", 6)), 4);
+  EXPECT_EQ(Found(manager, Tokens(21), with("cat", 7)), 4);
+  EXPECT_EQ(Found(manager, Tokens(21), with("cat", 2)), 0);
+  EXPECT_EQ(Found(manager, Tokens(21), with("cat", 30)), 4);
+  EXPECT_EQ(Found(manager, Tokens(21)), 4);
+}
+
+TEST(PrefixCacheTest, EmbeddingsAreComparedByTheirBytes) {
+  auto manager = *KvCacheManager::Create(Options({Full(4)}));
+  ContentKeys keys;
+  keys.embedding_bytes_per_token = 2;
+  keys.prompt_embeddings.resize(24);  // 12 tokens
+  const std::vector<TokenId> none(20);
+  Compute(manager, none, {.keys = keys});
+  EXPECT_EQ(Found(manager, none, keys), 16);
+  EXPECT_EQ(Found(manager, none), 0);
+  ContentKeys other = keys;
+  other.prompt_embeddings[9] = std::byte{1};  // of token 4
+  EXPECT_EQ(Found(manager, none, other), 4);
+  other = keys;
+  other.prompt_embeddings.resize(16);
+  EXPECT_EQ(Found(manager, none, other), 8);
+}
+
+TEST(PrefixCacheTest, AMatchIsOfUseUntilSomethingChanges) {
+  auto manager = *KvCacheManager::Create(Options({Full(4)}));
+  Compute(manager, Tokens(12));
+  const SequenceId id = *manager.AddSequence();
+  const auto refuses = [&](const PrefixMatch& match) {
+    const absl::Status status =
+        manager.TryAppend(id, TokenCount(1), {.match = &match}).status();
+    EXPECT_THAT(std::string(status.message()), HasSubstr("match again"));
+    return status.code() == kFailedPrecondition;
+  };
+  PrefixMatch match = Match(manager, Tokens(13));
+  ASSERT_TRUE(manager.Evict({{match.blocks[0][2]}}).ok());
+  EXPECT_TRUE(refuses(match));
+  match = Match(manager, Tokens(13));
+  EXPECT_EQ(match.num_tokens, TokenCount(8));
+  Begin(manager, Tokens(8, 50));
+  EXPECT_TRUE(refuses(match));
+  match = Match(manager, Tokens(13));
+  manager.InvalidatePrefixCache();
+  EXPECT_TRUE(refuses(match));
+  EXPECT_EQ(manager.num_tokens(id), TokenCount(0));
+  EXPECT_THAT(Table(manager, id), IsEmpty());
+  ExpectSound(manager);
+}
+
+TEST(PrefixCacheTest, OldWeightsAreNeverFoundAgain) {
+  PrefixCacheOptions cache;
+  cache.content_hash = ContentHashOptions{};
+  cache.model_fingerprint = "one";
+  auto manager = *KvCacheManager::Create(Options({Full(4)}, cache));
+  const SequenceId old = Begin(manager, Tokens(9));
+  const SequenceId waits = *manager.AddSequence();
+  Compute(manager, Tokens(8, 50));
+  const auto hash =
+      manager.cached_content(BlockId(Table(manager, old)[0]))->hash;
+  manager.InvalidatePrefixCache("two");
+  EXPECT_EQ(manager.num_cached_keys(), 0);
+  EXPECT_EQ(Found(manager, Tokens(9)), 0);
+  EXPECT_EQ(Found(manager, Tokens(9, 50)), 0);
+  // What runs goes on, and shares nothing more; nor does its fork.
+  const SequenceId fork = *manager.Fork(old);
+  for (const SequenceId id : {old, fork, waits}) {
+    ASSERT_TRUE(Append(manager, id, 11, Tokens(20)));
+  }
+  EXPECT_EQ(manager.num_cached_keys(), 0);
+  ExpectSound(manager);
+  // A sequence of the new weights is found by its like, under another hash.
+  const SequenceId id = Begin(manager, Tokens(9));
+  EXPECT_EQ(Found(manager, Tokens(9)), 8);
+  EXPECT_NE(manager.cached_content(BlockId(Table(manager, id)[0]))->hash, hash);
+  for (const SequenceId each : {old, fork, waits, id}) {
+    ASSERT_TRUE(manager.Release(each).ok());
+  }
+  ExpectSound(manager);
+}
+
+TEST(PrefixCacheTest, PinsHoldNoMoreThanAllowed) {
+  PrefixCacheOptions cache;
+  cache.max_pinned_blocks = BlockCount(3);
+  auto manager = *KvCacheManager::Create(Options({Full(4)}, cache, 8));
+  EXPECT_EQ(manager.Pin(Tokens(9)).status().code(),
+            absl::StatusCode::kNotFound);
+  Compute(manager, Tokens(16));
+  EXPECT_EQ(manager.Pin(Tokens(17)).status().code(),
+            absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(manager.num_sequences(), 0);
+  const SequenceId pin = *manager.Pin(Tokens(9));
+  EXPECT_EQ(manager.num_pinned_blocks(), BlockCount(2));
+  EXPECT_EQ(manager.Pin(Tokens(9)).status().code(),
+            absl::StatusCode::kResourceExhausted);
+  // Whatever comes, the pinned prefix stays.
+  Compute(manager, Tokens(20, 100));
+  EXPECT_EQ(Found(manager, Tokens(17)), 8);
+  ASSERT_TRUE(manager.Release(pin).ok());
+  EXPECT_EQ(manager.num_pinned_blocks(), BlockCount(0));
+  Compute(manager, Tokens(28, 200));
+  EXPECT_EQ(Found(manager, Tokens(17)), 0);
+  ExpectSound(manager);
+}
+
+TEST(PrefixCacheTest, ARefusedAppendGivesBackWhatLiesBeforeTheWindowOnly) {
+  auto manager = *KvCacheManager::Create(Options({Sliding(2, 5)}, {}, 10));
+  const std::vector<TokenId> tokens = Tokens(40);
+  const SequenceId id = *manager.AddSequence();
+  ASSERT_TRUE(Append(manager, id, 16, tokens));
+  EXPECT_EQ(manager.pool().num_free(), BlockCount(1));
+  EXPECT_FALSE(Append(manager, id, 20, tokens));
+  // Token 16 looks at the tokens from 12 on.
+  EXPECT_THAT(Table(manager, id), ElementsAre(0, 0, 0, 0, 0, 0, 7, 8));
+  EXPECT_EQ(manager.num_tokens(id), TokenCount(16));
+  EXPECT_EQ(manager.pool().num_free(), BlockCount(7));
+  ExpectSound(manager);
+  EXPECT_TRUE(Append(manager, id, 14, tokens));
+}
+
+// References that no table explains, and marks that the index does not: what a
+// leak or a second release looks like from outside of the manager.
+TEST(PrefixCacheTest, CheckInvariantsNamesABlockThatIsLeakedOrReleasedTwice) {
+  const auto corrupted = [](auto corrupt) {
+    auto manager = *KvCacheManager::Create(Options({Full(4)}));
+    Compute(manager, Tokens(8, 50));
+    Begin(manager, Tokens(12));
+    ExpectSound(manager);
+    corrupt(const_cast<BlockPool&>(manager.pool()));
+    return std::string(manager.CheckInvariants().message());
+  };
+  const std::vector<BlockId> block = {BlockId(4)};
+  EXPECT_THAT(
+      corrupted([&](BlockPool& pool) { ASSERT_TRUE(pool.Share(block).ok()); }),
+      HasSubstr("block 4 has 2 references, and 1 table entries"));
+  EXPECT_THAT(corrupted([&](BlockPool& pool) {
+                ASSERT_TRUE(pool.Release(block).ok());
+                EXPECT_EQ(pool.Release(block).code(), kFailedPrecondition);
+              }),
+              HasSubstr("block 4 has 0 references, and 1 table entries"));
+  EXPECT_THAT(
+      corrupted([&](BlockPool& pool) { pool.SetCached(block[0], false); }),
+      HasSubstr("block 4 is in the index and is not marked as cached"));
+}
+
 // Defects that the model test found.
 
 // A sequence was cut to 10 tokens, where its window had moved on. The blocks
@@ -229,8 +423,13 @@ TEST(PrefixCacheTest, APolicyKnowsTheTailOfAPrompt) {
               {.vllm_compatible = true, .eviction_policy = "lfu"}));
   const SequenceId id =
       *manager.AddSequence({.num_prompt_tokens = TokenCount(12)});
-  ASSERT_TRUE(Append(manager, id, 8, Tokens(20)));
-  ASSERT_TRUE(Append(manager, id, 4, Tokens(20)));
+  ASSERT_TRUE(Append(manager, id, 16, Tokens(20)));
+  // Evicted, the block comes back with the key of the tail alone.
+  ASSERT_TRUE(manager.Evict({{BlockId(Table(manager, id)[1])}}).ok());
+  ASSERT_TRUE(Append(manager, id, 1, Tokens(20)));
+  const auto content = manager.cached_content(BlockId(Table(manager, id)[1]));
+  ASSERT_TRUE(content.has_value());
+  EXPECT_EQ(content->num_tokens, TokenCount(12));
   ExpectSound(manager);
   ASSERT_TRUE(manager.Release(id).ok());
   ExpectSound(manager);
@@ -243,8 +442,10 @@ TEST(PrefixCacheTest, APolicyKnowsTheTailOfAPrompt) {
 // before those that continue it, and nobody could find these from then on.
 TEST(PrefixCacheTest, WhatContinuesABlockIsEvictedBeforeIt) {
   auto manager = *KvCacheManager::Create(
-      Options({Full(2)}, {.eviction_policy = "sieve"}, 8));
-  Compute(manager, Tokens(8));  // blocks 1 to 4, to be evicted in this order
+      Options({Full(2)}, {.eviction_policy = "priority"}, 8));
+  // Blocks 1 to 4, of which the first is the least worth keeping.
+  Compute(manager, Tokens(8),
+          {.retention = {{.end = TokenCount(2), .priority = 0}}});
   const SequenceId other = *manager.AddSequence();
   ASSERT_TRUE(Append(manager, other, 6, Tokens(4) + Tokens(2, 90)));
   ASSERT_TRUE(
@@ -480,6 +681,43 @@ TEST(PrefixCacheTest, AStateThatIsStillToBeReadGivesWayToNone) {
   const SequenceId b = *manager.AddSequence();
   ASSERT_TRUE(Append(manager, b, 4, tokens));
   EXPECT_THAT(Table(manager, b), ElementsAre(1));
+  ExpectSound(manager);
+}
+
+// Runs of evicted blocks leave the index at once where no block has equals. The
+// first equal was not noticed, and its ring broke with the run.
+TEST(PrefixCacheTest, EqualBlocksAreEvictedOneByOne) {
+  auto manager = *KvCacheManager::Create(Options({Full(4)}, {}, 9));
+  std::vector<SequenceId> ids;
+  for (int i = 0; i < 2; ++i) {  // neither looks for what the other has
+    ids.push_back(*manager.AddSequence());
+    ASSERT_TRUE(Append(manager, ids.back(), 16, Tokens(16)));
+  }
+  for (const SequenceId id : ids) ASSERT_TRUE(manager.Release(id).ok());
+  Compute(manager, Tokens(16, 50));
+  ExpectSound(manager);
+  EXPECT_EQ(Found(manager, Tokens(17)), 16);
+  Compute(manager, Tokens(32, 100));
+  ExpectSound(manager);
+  EXPECT_EQ(Found(manager, Tokens(17)), 0);
+}
+
+// With positions smaller than a block, the block that had filled was looked for
+// at the number of its last position: one looked ahead for, and not written.
+TEST(PrefixCacheTest, ABlockOfSeveralPositionsIsFoundByItsIndex) {
+  auto manager =
+      *KvCacheManager::Create(Options({Full(4)}, {.hash_block_size = 2}));
+  const SequenceId id = *manager.AddSequence();
+  for (std::int64_t tokens = 4; tokens <= 32; tokens += 4) {
+    ASSERT_TRUE(*manager.TryAppend(
+        id, TokenCount(4),
+        {.lookahead = TokenCount(64), .tokens = Tokens(32)}));
+    const PrefixMatch match = Match(manager, Tokens(33));
+    EXPECT_EQ(match.num_tokens, TokenCount(tokens));
+    for (std::size_t i = 0; i < match.blocks[0].size(); ++i) {
+      EXPECT_EQ(match.blocks[0][i], manager.block_table(id)[i]);
+    }
+  }
   ExpectSound(manager);
 }
 
