@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Bytes as operations on a manager with a prefix cache: whatever happens, a
+// Input as operations on a manager with a prefix cache: whatever happens, a
 // match names only blocks that hold the tokens asked for, and the invariants
 // hold. Two tokens and small blocks make prefixes collide all the time.
 
@@ -22,9 +22,9 @@ constexpr std::size_t kMaxTokens = 48;
 constexpr std::size_t kMaxLive = 6;
 
 // The input, byte by byte; zeros after its end.
-class Bytes {
+class Input {
  public:
-  explicit Bytes(std::span<const std::uint8_t> bytes) : bytes_(bytes) {}
+  explicit Input(std::span<const std::uint8_t> bytes) : bytes_(bytes) {}
   [[nodiscard]] bool empty() const { return bytes_.empty(); }
   std::uint8_t Next() {
     if (bytes_.empty()) return 0;
@@ -56,7 +56,7 @@ class Machine {
                  .deduplicate = (options & 1) != 0,
                  .eviction_policy = (options & 2) != 0 ? "sieve" : "lru"}})) {}
 
-  void Step(Bytes& bytes) {
+  void Step(Input& bytes) {
     const std::uint8_t operation = bytes.Next();
     switch (operation % 6) {
       case 0:
@@ -78,16 +78,16 @@ class Machine {
   }
 
  private:
-  std::size_t Pick(Bytes& bytes) { return bytes.Next() % live_.size(); }
+  std::size_t Pick(Input& bytes) { return bytes.Next() % live_.size(); }
 
-  static void AddTokens(std::vector<TokenId>& tokens, Bytes& bytes) {
+  static void AddTokens(std::vector<TokenId>& tokens, Input& bytes) {
     const std::uint8_t count = bytes.Next() % 9;
     for (std::uint8_t i = 0; i < count && tokens.size() < kMaxTokens; ++i) {
       tokens.push_back(bytes.Next() % 2);
     }
   }
 
-  void Admit(Bytes& bytes) {
+  void Admit(Input& bytes) {
     if (live_.size() == kMaxLive) return;
     Live sequence;
     const std::uint8_t keys = bytes.Next() % 4;
@@ -113,7 +113,7 @@ class Machine {
     live_.push_back(sequence);
   }
 
-  void Grow(std::size_t index, Bytes& bytes) {
+  void Grow(std::size_t index, Input& bytes) {
     Live& sequence = live_[index];
     const std::size_t before = sequence.tokens.size();
     AddTokens(sequence.tokens, bytes);
@@ -126,13 +126,13 @@ class Machine {
     NoteContent(sequence);
   }
 
-  void End(Bytes& bytes) {
+  void End(Input& bytes) {
     const std::size_t index = Pick(bytes);
     PAGEDKV_CHECK(manager_.Release(live_[index].id).ok());
     live_.erase(live_.begin() + static_cast<std::ptrdiff_t>(index));
   }
 
-  void Evict(Bytes& bytes) {
+  void Evict(Input& bytes) {
     const BlockId block(1 + bytes.Next() % 11);
     PAGEDKV_CHECK(manager_.Evict({&block, 1}).ok());
   }
@@ -193,7 +193,7 @@ std::vector<std::vector<std::uint8_t>> FuzzSeeds() {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data,
                                       std::size_t size) {
-  pagedkv::Bytes bytes({data, size});
+  pagedkv::Input bytes({data, size});
   pagedkv::Machine machine(bytes.Next());
   while (!bytes.empty()) machine.Step(bytes);
   return 0;
