@@ -16,6 +16,7 @@ namespace pagedkv {
 namespace {
 
 constexpr std::size_t kMaxBytes = 9000;
+constexpr std::size_t kSlabBytes = std::size_t{64} << 10;
 
 void ExpectSound(const RunArena& arena) {
   const absl::Status status = arena.CheckInvariants();
@@ -23,7 +24,7 @@ void ExpectSound(const RunArena& arena) {
 }
 
 TEST(RunArenaTest, HoldsNothingBeforeItIsAskedAndOneSlabAfterAll) {
-  RunArena arena(kMaxBytes);
+  RunArena arena(kMaxBytes, kSlabBytes);
   EXPECT_EQ(arena.bytes_held(), 0u);
   std::vector<std::byte*> chunks;
   for (int i = 0; i < 1000; ++i) chunks.push_back(arena.Allocate(kMaxBytes));
@@ -39,7 +40,7 @@ TEST(RunArenaTest, HoldsNothingBeforeItIsAskedAndOneSlabAfterAll) {
 }
 
 TEST(RunArenaTest, ChunksAreAlignedAndLittleLargerThanAskedFor) {
-  RunArena arena(kMaxBytes);
+  RunArena arena(kMaxBytes, kSlabBytes);
   std::size_t used = 0;
   for (std::size_t bytes = 0; bytes < 300; ++bytes) {
     const std::byte* const chunk = arena.Allocate(bytes);
@@ -52,7 +53,7 @@ TEST(RunArenaTest, ChunksAreAlignedAndLittleLargerThanAskedFor) {
 }
 
 TEST(RunArenaTest, AChunkGrowsIntoWhatIsFreeBehindItAndNoFurther) {
-  RunArena arena(kMaxBytes);
+  RunArena arena(kMaxBytes, kSlabBytes);
   std::byte* const first = arena.Allocate(100);
   std::byte* const second = arena.Allocate(100);
   std::byte* const third = arena.Allocate(100);
@@ -73,7 +74,7 @@ TEST(RunArenaTest, AChunkGrowsIntoWhatIsFreeBehindItAndNoFurther) {
 }
 
 TEST(RunArenaTest, WhatLiesFreeServesLengthsOfEveryKind) {
-  RunArena arena(kMaxBytes);
+  RunArena arena(kMaxBytes, kSlabBytes);
   std::vector<std::byte*> chunks;
   for (int i = 0; i < 2000; ++i) chunks.push_back(arena.Allocate(200));
   const std::size_t held = arena.bytes_held();
@@ -96,7 +97,7 @@ TEST(RunArenaTest, ChunksNeitherOverlapNorForget) {
     std::size_t bytes = 0;
     std::byte mark{};
   };
-  RunArena arena(kMaxBytes);
+  RunArena arena(kMaxBytes, kSlabBytes);
   std::map<std::byte*, Chunk> chunks;
   const auto fill = [](std::byte* memory, const Chunk& chunk) {
     std::fill_n(memory, chunk.bytes, chunk.mark);
