@@ -105,7 +105,7 @@ void SequenceLife(benchmark::State& state, const Setup& setup) {
     }
     Require(manager.Release(sequence).ok());
     manager.ClearDirty();
-    benchmark::DoNotOptimize(manager.TakeEvents());
+    if (setup.events) benchmark::DoNotOptimize(manager.TakeEvents());
   };
   for (std::size_t i = 0; i < kSequences; ++i) live();
   for (auto _ : state) live();

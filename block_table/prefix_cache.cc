@@ -364,7 +364,9 @@ std::span<const PrefixCache::Equal> PrefixCache::Register(
       RegisterTail(content, group, tables[group], pool);
     }
   }
-  if (is_observed_) ObserveStored(content, tokens, begin, end, tables);
+  if (is_observed_ && end > begin) {
+    ObserveStored(content, tokens, begin, end, tables);
+  }
   // Only then: it may join the nodes that the path names.
   if (end > begin) index_.Unpin(before);
   return equal_;

@@ -123,10 +123,13 @@ class KvIndexSnapshotModelTest : public testing::TestWithParam<Workload> {
     const std::int64_t left = Below(std::ssize(sequence.tokens) + 1);
     const TokenCount num_tokens(left);
     const std::int64_t kind = Below(3);
-    ASSERT_TRUE((kind == 0   ? manager_.Truncate(sequence.id, num_tokens)
-                 : kind == 1 ? manager_.Rewind(sequence.id, num_tokens)
-                             : manager_.Retract(sequence.id, num_tokens))
-                    .ok());
+    const absl::Status cut =
+        kind == 0   ? manager_.Truncate(sequence.id, num_tokens)
+        : kind == 1 ? manager_.Rewind(sequence.id, num_tokens)
+                    : manager_.Retract(sequence.id, num_tokens);
+    // What the next token would look at may be gone.
+    if (absl::IsFailedPrecondition(cut)) return;
+    ASSERT_TRUE(cut.ok()) << cut;
     sequence.tokens.resize(static_cast<std::size_t>(left));
   }
 

@@ -80,7 +80,7 @@ class MissedBlockModelTest : public testing::TestWithParam<Workload> {
     return options;
   }
   static const std::vector<ContentKeys>& AllKeys() {
-    static const auto* const kAll = new std::vector<ContentKeys>{
+    static const auto* const all = new std::vector<ContentKeys>{
         {},
         {},
         {.adapter = "a"},
@@ -89,7 +89,7 @@ class MissedBlockModelTest : public testing::TestWithParam<Workload> {
         {.items = {{.identifier = "cat",
                     .offset = TokenCount(6),
                     .length = TokenCount(9)}}}};
-    return *kAll;
+    return *all;
   }
 
   std::int64_t Below(std::int64_t bound) {
@@ -181,10 +181,12 @@ class MissedBlockModelTest : public testing::TestWithParam<Workload> {
   void Cut() {
     Sequence& sequence = Any();
     const std::int64_t left = Below(std::ssize(sequence.tokens) + 1);
-    ASSERT_TRUE((Below(2) == 0
-                     ? manager_.Truncate(sequence.id, TokenCount(left))
-                     : manager_.Retract(sequence.id, TokenCount(left)))
-                    .ok());
+    const absl::Status cut =
+        Below(2) == 0 ? manager_.Truncate(sequence.id, TokenCount(left))
+                      : manager_.Retract(sequence.id, TokenCount(left));
+    // What the next token would look at may be gone.
+    if (absl::IsFailedPrecondition(cut)) return;
+    ASSERT_TRUE(cut.ok()) << cut;
     sequence.tokens.resize(static_cast<std::size_t>(left));
   }
 

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -35,7 +36,8 @@ class MissedBlockTest : public testing::Test {
  protected:
   explicit MissedBlockTest(std::vector<KvCacheGroupOptions> groups = {Full(4)},
                            std::int64_t num_blocks = 5)
-      : manager_(*KvCacheManager::Create(Options(groups, num_blocks))) {}
+      : manager_(
+            *KvCacheManager::Create(Options(std::move(groups), num_blocks))) {}
 
   static KvCacheManagerOptions Options(std::vector<KvCacheGroupOptions> groups,
                                        std::int64_t num_blocks) {
