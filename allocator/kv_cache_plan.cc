@@ -263,6 +263,17 @@ absl::StatusOr<KvCachePlan> PlanKvCache(const KvGeometry& geometry,
   return plan;
 }
 
+std::vector<KvCacheGroupOptions> GroupOptionsOf(const KvCachePlan& plan) {
+  std::vector<KvCacheGroupOptions> options;
+  for (const KvCacheGroup& group : plan.groups) {
+    options.push_back({.block_size = group.block_size,
+                       .kind = group.attention,
+                       .window = group.window,
+                       .num_sink_tokens = TokenCount(0)});
+  }
+  return options;
+}
+
 absl::StatusOr<BlockCount> GroupBlocksAtLength(const KvCacheGroup& group,
                                                TokenCount length) {
   if (length < TokenCount(0)) {

@@ -590,7 +590,7 @@ void KvCacheManager::Take(std::span<BlockId> blocks) {
     while (pool_.num_takeable() < wanted) {
       const BlockId victim = cache_->Victim(pool_);
       PAGEDKV_CHECK(victim != kNullBlock);
-      Unindex(victim, RemovalReason::kCapacity);
+      Unindex(victim, cache_->ReasonOf(victim));
     }
   }
   evicted_.clear();

@@ -162,6 +162,11 @@ class PrefixCache {
   void OnIdle(BlockId block) { policy_->OnIdle(block); }
   /// A cached block that nobody uses and nothing depends on, to be evicted.
   [[nodiscard]] BlockId Victim(const BlockPool& pool);
+  /// Why it goes.
+  [[nodiscard]] RemovalReason ReasonOf(BlockId victim) const {
+    return policy_->has_expired(victim) ? RemovalReason::kExpired
+                                        : RemovalReason::kCapacity;
+  }
   void SetTime(std::int64_t now_ns);
   void OnExpect(BlockId block, bool expected) {
     policy_->OnExpect(block, expected);

@@ -16,7 +16,8 @@ PriorityPolicy::PriorityPolicy(BlockCount num_blocks)
     : PolicyBase(num_blocks),
       levels_(num_blocks, kMaxPriority + 1),
       expiring_(num_blocks),
-      priorities_(static_cast<std::size_t>(num_blocks.value())) {}
+      priorities_(static_cast<std::size_t>(num_blocks.value())),
+      expired_(static_cast<std::size_t>(num_blocks.value())) {}
 
 // The block is in no list.
 void PriorityPolicy::Retain(BlockId block, std::int32_t priority,
@@ -25,6 +26,7 @@ void PriorityPolicy::Retain(BlockId block, std::int32_t priority,
   priority = std::clamp(priority, 0, kMaxPriority);
   if (expires_ns <= now_ns_) priority = kDefault;
   priorities_[Index(block)] = static_cast<std::uint8_t>(priority);
+  expired_[Index(block)] = expires_ns <= now_ns_ ? 1 : 0;
   if (expiring_.Contains(block)) expiring_.Remove(block);
   if (priority != kDefault && expires_ns != kNever) {
     expiring_.Push(block, expires_ns);
@@ -59,7 +61,7 @@ void PriorityPolicy::SetTime(std::int64_t now_ns) {
   now_ns_ = std::max(now_ns_, now_ns);
   while (!expiring_.empty() && expiring_.front_key() <= now_ns_) {
     OnRetain(expiring_.front(), CachedBlockInfo::kDefaultRetentionPriority,
-             kNever);
+             expiring_.front_key());
   }
 }
 

@@ -23,7 +23,7 @@ namespace pagedkv {
 /// NVIDIA TensorRT-LLM, `KvCacheRetentionConfig` and `LRUEvictionPolicy`. There
 /// the time runs from the block's release; here it ends at a time that the
 /// caller chose, and in use as well. O(1), but O(log n) for blocks with a time
-/// to live; `SetTime` so much for each that expires. 39 bytes per block and
+/// to live; `SetTime` so much for each that expires. 40 bytes per block and
 /// 2 KiB. Thread-compatible.
 class PriorityPolicy final : public PolicyBase {
  public:
@@ -32,6 +32,9 @@ class PriorityPolicy final : public PolicyBase {
   [[nodiscard]] std::string_view name() const override { return "priority"; }
   [[nodiscard]] BlockId Victim() override { return levels_.Front(); }
   void SetTime(std::int64_t now_ns) override;
+  [[nodiscard]] bool has_expired(BlockId block) const override {
+    return expired_[Index(block)] != 0;
+  }
   void OnRetain(BlockId block, std::int32_t priority,
                 std::int64_t expires_ns) override;
 
@@ -55,6 +58,7 @@ class PriorityPolicy final : public PolicyBase {
   BlockLevels levels_;
   BlockHeap expiring_;
   std::vector<std::uint8_t> priorities_;  // by block
+  std::vector<std::uint8_t> expired_;     // by block
   std::int64_t now_ns_ = std::numeric_limits<std::int64_t>::min();
 };
 

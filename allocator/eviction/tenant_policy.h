@@ -44,6 +44,12 @@ class TenantPolicy final : public EvictionPolicy {
                 std::int64_t expires_ns) override {
     Of(block).policy->OnRetain(block, priority, expires_ns);
   }
+  [[nodiscard]] bool has_expired(BlockId block) const override {
+    const std::int32_t share =
+        share_of_[static_cast<std::size_t>(block.value())];
+    return share != kNobody &&
+           shares_[static_cast<std::size_t>(share)].policy->has_expired(block);
+  }
   [[nodiscard]] bool may_evict_parents() const override {
     return shares_.front().policy->may_evict_parents();
   }

@@ -82,6 +82,10 @@ class EvictionPolicy {
   /// Another retention for cached content, as in `CachedBlockInfo`.
   virtual void OnRetain(BlockId /*block*/, std::int32_t /*priority*/,
                         std::int64_t /*expires_ns*/) {}
+  /// Whether the block was kept for a time, and that is over.
+  [[nodiscard]] virtual bool has_expired(BlockId /*block*/) const {
+    return false;
+  }
   /// Whether a block may go before those that continue its content. Then the
   /// latter are dead weight until they are evicted themselves.
   [[nodiscard]] virtual bool may_evict_parents() const { return false; }

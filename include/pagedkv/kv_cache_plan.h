@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 
+#include "pagedkv/kv_cache_group.h"
 #include "pagedkv/kv_geometry.h"
 #include "pagedkv/types.h"
 
@@ -91,6 +92,11 @@ struct KvCachePlan {
 /// Not limited to the groups that a `KvCacheManager` can have.
 [[nodiscard]] absl::StatusOr<KvCachePlan> PlanKvCache(
     const KvGeometry& geometry, const KvCachePlanOptions& options);
+
+/// The groups as `KvCacheManagerOptions` takes them, in the plan's order; the
+/// pool gets `plan.num_blocks`.
+[[nodiscard]] std::vector<KvCacheGroupOptions> GroupOptionsOf(
+    const KvCachePlan& plan);
 
 // What a sequence takes on its way to `length` tokens, at most. A negative
 // length is InvalidArgument, and bytes beyond 63 bits are OutOfRange, in each.

@@ -20,7 +20,7 @@ enum class RemovalReason : std::uint8_t {
   kReset,     ///< the whole cache was dropped
   kEvicted,   ///< the client asked for it
   kWeights,   ///< the model's weights changed
-  kExpired,   ///< its time to live ran out
+  kExpired,   ///< as kCapacity, after its time to live had run out
   kInvalid,   ///< its content was rewritten, or never computed
 };
 

@@ -413,8 +413,11 @@ TEST(PriorityPolicyTest, WhenItsTimeIsOverABlockHasTheDefaultPriority) {
   Cache(*policy, kC, {.priority = 36, .expires_ns = 101});
   policy->SetTime(99);
   EXPECT_EQ(policy->Victim(), kC);
+  EXPECT_FALSE(policy->has_expired(kA));
   policy->SetTime(100);
   EXPECT_EQ(policy->Victim(), kA);
+  EXPECT_TRUE(policy->has_expired(kA));
+  EXPECT_FALSE(policy->has_expired(kB));
   policy->SetTime(0);  // it does not go back
   Cache(*policy, kD, {.priority = 50, .expires_ns = 50});
   EXPECT_THAT(Drain(*policy), ElementsAre(kA, kD, kC, kB));

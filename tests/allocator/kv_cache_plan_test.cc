@@ -215,6 +215,13 @@ TEST(KvCachePlanTest, EachKindOfLayerHasItsKindOfAttention) {
   for (const KvCacheGroup& group : plan.groups) {
     EXPECT_EQ(group.page_padding, Bytes(0));
   }
+  const std::vector<KvCacheGroupOptions> options = GroupOptionsOf(plan);
+  ASSERT_THAT(options, SizeIs(6));
+  for (std::size_t i = 0; i < options.size(); ++i) {
+    EXPECT_EQ(options[i].kind, plan.groups[i].attention);
+    EXPECT_EQ(options[i].window, plan.groups[i].window);
+    EXPECT_EQ(options[i].block_size, plan.groups[i].block_size);
+  }
 }
 
 TEST(KvCachePlanTest, LayersThatKeepTheSameTokensAreOneGroupWithoutPadding) {

@@ -8,6 +8,7 @@
 #include <limits>
 #include <numeric>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -719,6 +720,31 @@ TEST(PrefixCacheTest, ABlockOfSeveralPositionsIsFoundByItsIndex) {
     }
   }
   ExpectSound(manager);
+}
+
+TEST(PrefixCacheTest, AnEventTellsABlockWhoseTimeWasOverFromOneThatHadToGo) {
+  KvCacheManager manager =
+      *KvCacheManager::Create(Options({Full(4)},
+                                      {.content_hash = ContentHashOptions{},
+                                       .events = true,
+                                       .eviction_policy = "priority"},
+                                      /*num_blocks=*/3));
+  SequenceOptions kept;
+  kept.retention = {{.priority = 90, .duration_ns = 100}};
+  Compute(manager, Tokens(4), kept);
+  Compute(manager, Tokens(4, 100));
+  manager.SetTime(100);
+  static_cast<void>(manager.TakeEvents());
+  const SequenceId id = Begin(manager, Tokens(8, 200));
+  std::vector<RemovalReason> reasons;
+  for (const KvEvent& event : manager.TakeEvents().events) {
+    if (const auto* const removed = std::get_if<BlocksRemoved>(&event)) {
+      reasons.push_back(removed->reason);
+    }
+  }
+  EXPECT_THAT(reasons, testing::UnorderedElementsAre(RemovalReason::kExpired,
+                                                     RemovalReason::kCapacity));
+  EXPECT_TRUE(manager.Release(id).ok());
 }
 
 }  // namespace
