@@ -872,7 +872,7 @@ void KvCacheManager::InvalidatePrefixCache(std::string_view model_fingerprint) {
 
 absl::StatusOr<SequenceId> KvCacheManager::Pin(std::span<const TokenId> tokens,
                                                const SequenceOptions& options) {
-  const absl::StatusOr<SequenceId> id = AddSequence(options);
+  absl::StatusOr<SequenceId> id = AddSequence(options);
   if (!id.ok()) return id;
   PrefixMatch match;
   PAGEDKV_CHECK(Match(*id, tokens, match).ok());

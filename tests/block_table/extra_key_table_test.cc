@@ -124,7 +124,8 @@ TEST(ExtraKeyTableTest, IdsAreHeldByThoseWhoAcquiredThem) {
     }
     if (below(4) == 0) {
       keys.embedding_bytes_per_token = 1;
-      keys.prompt_embeddings.resize(static_cast<std::size_t>(1 + below(9)));
+      const int bytes = 1 + below(9);
+      keys.prompt_embeddings.resize(static_cast<std::size_t>(bytes));
     }
     return keys;
   };
@@ -141,9 +142,9 @@ TEST(ExtraKeyTableTest, IdsAreHeldByThoseWhoAcquiredThem) {
   const auto count = [&](const ContentKeys& keys, std::size_t units, int by) {
     for (std::size_t unit = 0; unit <= units; ++unit) {
       const Named name = named(keys, unit);
-      if (!name.second.empty() && (holders[name] += by) == 0) {
-        holders.erase(name);
-      }
+      if (name.second.empty()) continue;
+      holders[name] += by;
+      if (holders[name] == 0) holders.erase(name);
     }
   };
   for (int step = 0; step < 20'000; ++step) {
