@@ -229,22 +229,22 @@ class Matcher::Lookup {
 Matcher::Matcher(std::span<const KvCacheGroupOptions> groups, BlockSize unit,
                  TokenCount alignment)
     : alignment_(alignment) {
-  for (std::size_t group = 0; group < groups.size(); ++group) {
-    if (!IsShareable(groups[group])) continue;
-    const auto equal = std::find_if(
-        specs_.begin(), specs_.end(),
-        [&](const Spec& spec) { return spec.options == groups[group]; });
-    if (equal != specs_.end()) {
-      equal->groups.push_back(group);
-    } else {
-      specs_.push_back({groups[group],
-                        groups[group].block_size.value() / unit.value(),
-                        {group}});
+  // Those that keep all come first: what they lack shortens every hit.
+  for (const bool keeps_all : {true, false}) {
+    for (std::size_t group = 0; group < groups.size(); ++group) {
+      const KvCacheGroupOptions& options = groups[group];
+      if (!IsShareable(options) || KeepsAll(options) != keeps_all) continue;
+      const auto equal = std::find_if(
+          specs_.begin(), specs_.end(),
+          [&](const Spec& spec) { return spec.options == options; });
+      if (equal != specs_.end()) {
+        equal->groups.push_back(group);
+      } else {
+        specs_.push_back(
+            {options, options.block_size.value() / unit.value(), {group}});
+      }
     }
   }
-  std::stable_partition(specs_.begin(), specs_.end(), [](const Spec& spec) {
-    return KeepsAll(spec.options);
-  });
 }
 
 TokenCount Matcher::Match(std::span<const std::vector<BlockId>> lanes,

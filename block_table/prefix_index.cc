@@ -220,7 +220,8 @@ PrefixIndex::Cursor PrefixIndex::Extend(Cursor cursor,
                                         std::int32_t to,
                                         std::vector<Segment>& path) {
   Resolve(cursor);
-  auto& [id, depth] = cursor;
+  NodeId& id = cursor.node;
+  std::int32_t& depth = cursor.depth;
   while (depth < to) {
     const Node& node = this->node(id);
     if (depth < node.end) {
