@@ -303,13 +303,17 @@ void Evict(benchmark::State& state, const Setup& setup) {
   std::int64_t evicted = 0;
   for (auto _ : state) {
     KvCacheManager manager = MakeManager(large);
-    const std::int64_t sequences = 65535 / length;
     PrefixMatch match;
-    for (std::int64_t i = 0; i < sequences; ++i) {
-      const auto seed = static_cast<std::uint64_t>(900000 + i);
-      const SequenceId sequence = Admit(
-          manager, Tokens(static_cast<std::size_t>(16 * length), seed), match);
-      if (i * length >= pinned) Require(manager.Release(sequence).ok());
+    const auto finish = [&](std::int64_t blocks, std::uint64_t seed) {
+      return Admit(manager, Tokens(static_cast<std::size_t>(16 * blocks), seed),
+                   match);
+    };
+    // One sequence holds the oldest blocks: rows of its own would only cool
+    // the cache.
+    if (pinned > 0) finish(pinned, 900000);
+    for (std::int64_t i = 0; i < (65535 - pinned) / length; ++i) {
+      const auto seed = static_cast<std::uint64_t>(900001 + i);
+      Require(manager.Release(finish(length, seed)).ok());
     }
     manager.ClearDirty();
     const SequenceId growing = *manager.AddSequence();
