@@ -387,6 +387,7 @@ class KvCacheManager {
     return pool_.ref_count(block) > 1;
   }
   [[nodiscard]] bool HoldsTokens(std::size_t row) const;
+  static absl::Status NotLive(SequenceId id);
   [[nodiscard]] SequenceContent& content(SequenceId id);
   [[nodiscard]] bool TryExtendWritable(SequenceId id, TokenCount count);
   [[nodiscard]] bool IsPlainAppend(SequenceId id, TokenCount count,
