@@ -59,9 +59,6 @@ class PrefixCache {
       std::span<const KvCacheGroupOptions> groups, BlockCount num_blocks,
       TokenCount max_sequence_tokens);
 
-  /// A joint hit is a multiple of this, and so is what gets registered.
-  [[nodiscard]] BlockSize alignment() const { return alignment_; }
-  [[nodiscard]] bool deduplicates() const { return options_.deduplicate; }
   /// Whether victims come from a policy, not in the order of the pool's queue.
   [[nodiscard]] bool has_policy() const { return policy_ != nullptr; }
   [[nodiscard]] const PrefixCacheMetrics& metrics() const { return metrics_; }
@@ -264,7 +261,7 @@ class PrefixCache {
 
   PrefixCacheOptions options_;
   std::vector<GroupState> groups_;
-  BlockSize alignment_;
+  BlockSize alignment_;  // what a joint hit is a multiple of, and registering
   PrefixIndex index_;
   group_rules::Matcher matcher_;
   std::unique_ptr<EvictionPolicy> policy_;
