@@ -12,7 +12,7 @@ build_packages=(g++ cmake ninja-build libabsl-dev libspdlog-dev libcli11-dev
 test_packages=(libgtest-dev libgmock-dev libbenchmark-dev libzmq3-dev
                python3 python3-jsonschema python3-venv)
 check_packages=('clang-format-19|clang-format-18|clang-format'
-                'clang-tidy-19|clang-tidy-18|clang-tidy'
+                'clang-tidy-19|clang-tidy-18|clang-tidy' ccache
                 'clang-19|clang-18|clang'
                 'libclang-rt-19-dev|libclang-rt-18-dev|clang')
 
