@@ -249,11 +249,10 @@ absl::Status KvCacheManager::CheckCut(SequenceId id,
              group_rules::SkippedBlocks(options, num_tokens).value();
          i < end; ++i) {
       if (table[static_cast<std::size_t>(i)] != kNullBlock) continue;
-      return absl::FailedPreconditionError(
-          absl::StrFormat("a sequence of %d tokens cannot be cut to %d: group "
-                          "%d has given back "
-                          "what lies there",
-                          present.value(), num_tokens.value(), group));
+      return absl::FailedPreconditionError(absl::StrFormat(
+          "a sequence of %d tokens cannot be cut to %d: group %d has given "
+          "back what lies there",
+          present.value(), num_tokens.value(), group));
     }
   }
   return absl::OkStatus();

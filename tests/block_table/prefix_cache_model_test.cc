@@ -34,6 +34,7 @@
 
 #include "pagedkv/kv_cache_manager.h"
 #include "tests/block_table/prefix_cache_reference.h"
+#include "tests/support/kv_cache_groups.h"
 
 namespace pagedkv {
 namespace {
@@ -922,28 +923,6 @@ TEST_P(PrefixCacheModelTest, NobodyIsHandedABlockOfOtherContent) {
   const absl::Status invariants = manager_.CheckInvariants();
   EXPECT_TRUE(invariants.ok()) << invariants;
   EXPECT_TRUE(match_ever_);
-}
-
-KvCacheGroupOptions Full(int size) { return {.block_size = BlockSize(size)}; }
-KvCacheGroupOptions Latent(int size) {
-  return {.block_size = BlockSize(size), .kind = AttentionKind::kLatent};
-}
-KvCacheGroupOptions Sliding(int size, int window, int sinks = 0) {
-  return {.block_size = BlockSize(size),
-          .kind = AttentionKind::kSlidingWindow,
-          .window = TokenCount(window),
-          .num_sink_tokens = TokenCount(sinks)};
-}
-KvCacheGroupOptions Chunked(int size, int window) {
-  return {.block_size = BlockSize(size),
-          .kind = AttentionKind::kChunkedLocal,
-          .window = TokenCount(window)};
-}
-KvCacheGroupOptions State(int size) {
-  return {.block_size = BlockSize(size), .kind = AttentionKind::kStateSpace};
-}
-KvCacheGroupOptions Cross(int size) {
-  return {.block_size = BlockSize(size), .kind = AttentionKind::kCross};
 }
 
 std::string Named(const testing::TestParamInfo<Workload>& info) {

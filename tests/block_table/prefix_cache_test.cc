@@ -15,6 +15,7 @@
 #include "gtest/gtest.h"
 
 #include "pagedkv/kv_cache_manager.h"
+#include "tests/support/kv_cache_groups.h"
 
 namespace pagedkv {
 namespace {
@@ -24,24 +25,6 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 constexpr auto kFailedPrecondition = absl::StatusCode::kFailedPrecondition;
-
-KvCacheGroupOptions Full(int size) { return {.block_size = BlockSize(size)}; }
-KvCacheGroupOptions Sliding(int size, int window) {
-  return {.block_size = BlockSize(size),
-          .kind = AttentionKind::kSlidingWindow,
-          .window = TokenCount(window)};
-}
-KvCacheGroupOptions Chunked(int size, int window) {
-  return {.block_size = BlockSize(size),
-          .kind = AttentionKind::kChunkedLocal,
-          .window = TokenCount(window)};
-}
-KvCacheGroupOptions State(int size) {
-  return {.block_size = BlockSize(size), .kind = AttentionKind::kStateSpace};
-}
-KvCacheGroupOptions Cross(int size) {
-  return {.block_size = BlockSize(size), .kind = AttentionKind::kCross};
-}
 
 KvCacheManagerOptions Options(std::vector<KvCacheGroupOptions> groups,
                               PrefixCacheOptions cache = {},

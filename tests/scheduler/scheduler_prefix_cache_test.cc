@@ -20,6 +20,7 @@
 #include "gtest/gtest.h"
 
 #include "pagedkv/scheduler.h"
+#include "tests/support/kv_cache_groups.h"
 
 namespace pagedkv {
 namespace {
@@ -28,24 +29,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 using Kind = ScheduledSequence::Kind;
-
-KvCacheGroupOptions Full(int size) { return {.block_size = BlockSize(size)}; }
-KvCacheGroupOptions Sliding(int size, int window) {
-  return {.block_size = BlockSize(size),
-          .kind = AttentionKind::kSlidingWindow,
-          .window = TokenCount(window)};
-}
-KvCacheGroupOptions Chunked(int size, int window) {
-  return {.block_size = BlockSize(size),
-          .kind = AttentionKind::kChunkedLocal,
-          .window = TokenCount(window)};
-}
-KvCacheGroupOptions State(int size) {
-  return {.block_size = BlockSize(size), .kind = AttentionKind::kStateSpace};
-}
-KvCacheGroupOptions Cross(int size) {
-  return {.block_size = BlockSize(size), .kind = AttentionKind::kCross};
-}
 
 std::vector<TokenId> Tokens(std::size_t count, TokenId first = 0) {
   std::vector<TokenId> tokens(count);
