@@ -11,7 +11,7 @@
 #include "absl/strings/str_format.h"
 
 #include "sim/catalogue/model_catalogue.h"
-#include "sim/cli/units.h"
+#include "sim/study/units.h"
 
 namespace pagedkv::sim {
 namespace {

@@ -16,7 +16,7 @@
 #include "pagedkv/kv_cache_plan.h"
 #include "pagedkv/kv_geometry.h"
 #include "pagedkv/types.h"
-#include "sim/cli/units.h"
+#include "sim/study/units.h"
 #include "sim/report/decimal.h"
 
 namespace pagedkv::sim {

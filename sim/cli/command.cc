@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <iostream>
 #include <string>
-#include <system_error>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
@@ -31,18 +30,6 @@ int ReportBadInput(const absl::Status& status) {
       ' ');
   std::cerr << "pagedkv: " << line << '\n';
   return kExitBadInput;
-}
-
-absl::Status MakeOutFolder(const std::filesystem::path& folder) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (!error && !std::filesystem::is_directory(folder, error)) {
-    error = std::make_error_code(std::errc::not_a_directory);
-  }
-  if (!error) return absl::OkStatus();
-  return absl::UnavailableError(
-      absl::StrFormat("--out %s: the folder cannot be made: %s",
-                      folder.string(), error.message()));
 }
 
 }  // namespace pagedkv::sim

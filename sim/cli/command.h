@@ -9,8 +9,6 @@
 /// that adds the subcommand and its options to `app`. When it is chosen, its
 /// callback runs it and sets `exit_code`; both arguments outlive parsing.
 
-#include <filesystem>
-
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
 
@@ -20,7 +18,6 @@ enum ExitCode : int {
   kExitOk = 0,
   kExitComparisonFailed = 1,  ///< also: a target was not met
   kExitBadInput = 2,          ///< or wrong usage
-  kExitInterrupted = 130,     ///< Ctrl-C, as shells report it
 };
 
 /// Checks that an option is a whole number from 1 to 2^63 - 1. (CLI11's own
@@ -29,10 +26,6 @@ enum ExitCode : int {
 
 /// Prints "pagedkv: <message>" as one line on stderr; returns kExitBadInput.
 int ReportBadInput(const absl::Status& status);
-
-/// Makes the folder that --out names, with those above it. Unavailable, with
-/// the reason, if that fails.
-absl::Status MakeOutFolder(const std::filesystem::path& folder);
 
 }  // namespace pagedkv::sim
 

@@ -18,7 +18,7 @@
 #include "absl/strings/str_join.h"
 
 #include "sim/cli/hitcurve_report.h"
-#include "sim/cli/interrupt.h"
+#include "sim/study/interrupt.h"
 #include "sim/cli/read_options.h"
 #include "sim/hitcurve/block_trace.h"
 #include "sim/hitcurve/hit_curve.h"

@@ -12,9 +12,9 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_format.h"
 
-#include "sim/cli/interrupt.h"
-#include "sim/cli/sim_plan.h"
-#include "sim/cli/sim_run.h"
+#include "sim/study/interrupt.h"
+#include "sim/study/sim_plan.h"
+#include "sim/study/sim_run.h"
 #include "sim/report/report_json.h"
 #include "sim/report/summary_table.h"
 

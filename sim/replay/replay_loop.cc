@@ -130,16 +130,26 @@ absl::Status ReplayLoop::RunStep() {
   for (const Preemption& preemption : step->preempted) {
     Preempt(preemption.request.value());
   }
-  const std::int64_t step_tokens = Advance(step->scheduled);
-  totals_.peak_step_tokens = std::max(totals_.peak_step_tokens, step_tokens);
-  absl::Status status = Emit(step_ns_, /*is_step=*/true, step->blocked,
+  const StepWork work = Advance(step->scheduled);
+  totals_.peak_step_tokens =
+      std::max(totals_.peak_step_tokens, work.computed_tokens);
+  const std::int64_t step_ns = options_.clock == ClockKind::kModel
+                                   ? options_.step_time.NanosecondsOf(work)
+                                   : step_ns_;
+  absl::Status status = Emit(step_ns, /*is_step=*/true, step->blocked,
                              static_cast<std::int32_t>(step->preempted.size()));
   if (!status.ok()) return status;
 
   ++totals_.steps;
-  now_ns_ += step_ns_;
+  now_ns_ += step_ns;
   for (std::size_t i = 0; i < kWaitCauses.size(); ++i) {
-    if (step->blocked == kWaitCauses[i]) wait_ns_[i] += step_ns_;
+    if (step->blocked == kWaitCauses[i]) wait_ns_[i] += step_ns;
+  }
+  for (const ScheduledSequence& sequence : step->scheduled) {
+    Life& life = lives_[sequence.request.value()];
+    if (sequence.samples && life.first_token_ns < 0) {
+      life.first_token_ns = now_ns_;
+    }
   }
   const auto finished = batcher_.Update();
   if (!finished.ok()) return finished.status();
@@ -149,13 +159,20 @@ absl::Status ReplayLoop::RunStep() {
   return Account(Cause::kIdle).status();
 }
 
-std::int64_t ReplayLoop::Advance(std::span<const ScheduledSequence> scheduled) {
-  std::int64_t step_tokens = 0;
+StepWork ReplayLoop::Advance(std::span<const ScheduledSequence> scheduled) {
+  StepWork work;
+  work.sequences = static_cast<std::int64_t>(scheduled.size());
   for (const ScheduledSequence& sequence : scheduled) {
     const std::size_t index = sequence.request.value();
     const std::int64_t present =
         std::int64_t{sequence.num_computed} + sequence.num_tokens;
-    step_tokens += sequence.num_tokens;
+    work.computed_tokens += sequence.num_tokens;
+    work.resident_tokens += present;
+    if (sequence.num_tokens > 1) {
+      const std::int64_t chunk = sequence.num_tokens;
+      work.prefill_attention +=
+          chunk * sequence.num_computed + chunk * (chunk + 1) / 2;
+    }
     if (sequence.kind != ScheduledSequence::Kind::kRunning) {
       Life& life = lives_[index];
       LeaveQueue(life);
@@ -170,7 +187,7 @@ std::int64_t ReplayLoop::Advance(std::span<const ScheduledSequence> scheduled) {
     }
     ledger_.Fill(index, present, now_ns_);
   }
-  return step_tokens;
+  return work;
 }
 
 void ReplayLoop::Preempt(std::size_t index) {
@@ -207,6 +224,7 @@ void ReplayLoop::Finish(std::size_t index) {
                        .prompt_tokens = request.prompt_tokens,
                        .output_tokens = request.output_tokens,
                        .admit_ns = life.admit_ns,
+                       .first_token_ns = life.first_token_ns,
                        .finish_ns = now_ns_,
                        .slots_granted = life.most_granted,
                        .waste_slot_s = SlotSeconds(integrals.waste),

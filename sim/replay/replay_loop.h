@@ -14,6 +14,7 @@
 #include "pagedkv/types.h"
 #include "sim/accounting/causes.h"
 #include "sim/accounting/slot_ledger.h"
+#include "sim/clock/step_time.h"
 #include "sim/replay/batcher.h"
 #include "sim/replay/policy.h"
 #include "sim/replay/simulation.h"
@@ -43,6 +44,7 @@ class ReplayLoop {
 
   struct Life {
     std::int64_t admit_ns = -1;
+    std::int64_t first_token_ns = -1;
     std::int64_t most_granted = 0;
     std::int64_t furthest = 0;  // tokens present at any preemption, at most
     std::int32_t preemptions = 0;
@@ -56,8 +58,8 @@ class ReplayLoop {
   void Reject(std::size_t index);
   absl::Status RunStep();
   void Preempt(std::size_t index);
-  // Returns the tokens that the step computes.
-  std::int64_t Advance(std::span<const ScheduledSequence> scheduled);
+  // Returns what the step works on.
+  StepWork Advance(std::span<const ScheduledSequence> scheduled);
   void Finish(std::size_t index);
   void EnterQueue(Life& life) const;
   void LeaveQueue(Life& life) const;

@@ -9,6 +9,7 @@
 
 #include "pagedkv/types.h"
 #include "sim/accounting/causes.h"
+#include "sim/clock/step_time.h"
 #include "sim/replay/policy.h"
 #include "sim/trace/trace_request.h"
 
@@ -17,6 +18,7 @@ namespace pagedkv::sim {
 enum class ClockKind {
   kIteration,  ///< time counts steps (1 step = 1 s); the queue is saturated
   kFixed,      ///< every step takes `step_ns`; arrivals at their own times
+  kModel,      ///< a step takes what `step_time` says of it; arrivals likewise
 };
 
 /// Lengths are 32 bits, and chunks of a buddy allocator up to twice as long.
@@ -32,6 +34,7 @@ struct SimulationOptions {
   TokenCount max_sequence_tokens{0};
   ClockKind clock = ClockKind::kIteration;
   std::int64_t step_ns = 1'000'000'000;  ///< kFixed only
+  StepTime step_time = {};               ///< kModel only
   /// Offer requests as fast as they are admitted; implied by kIteration.
   bool saturate = false;
   std::int32_t max_num_seqs = 256;
@@ -64,12 +67,13 @@ struct RequestRecord {
   std::int32_t prompt_tokens = 0;
   std::int32_t output_tokens = 0;
   std::int64_t admit_ns = -1;
+  std::int64_t first_token_ns = -1;  ///< the end of the step that sampled it
   std::int64_t finish_ns = -1;
   std::int64_t slots_granted = 0;  ///< at the most
   double waste_slot_s = 0;         ///< integral of its internal and round-up
   double reserved_slot_s = 0;      ///< integral of its reserved slots
   std::int32_t preemptions = 0;
-  std::int64_t hit_tokens = 0;
+  std::int64_t hit_tokens = 0;  ///< of the prompt, found in the prefix cache
   /// Why it waited longest, be it behind others; kToken: never blocked.
   Cause blocked_cause = Cause::kToken;
   bool rejected = false;  ///< can never fit

@@ -46,6 +46,10 @@ class AtomicFile {
   std::unique_ptr<std::FILE, Close> file_;  // null once committed or moved from
 };
 
+/// Makes the folder that --out names, with those above it. Unavailable, with
+/// the reason, if that fails.
+absl::Status MakeOutFolder(const std::filesystem::path& folder);
+
 }  // namespace pagedkv::sim
 
 #endif  // SIM_REPORT_ATOMIC_FILE_H_

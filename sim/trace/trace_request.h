@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "pagedkv/types.h"
+
 namespace pagedkv::sim {
 
 /// One request of a workload, whatever the format it came from.
@@ -16,6 +18,13 @@ struct TraceRequest {
   /// Content of the prompt, one id per block of the trace's own block size
   /// (the last, partial block included); empty where the trace has none.
   std::vector<std::uint64_t> block_ids;
+  /// Token ids of the prompt; empty where the trace has none.
+  std::vector<TokenId> prompt_token_ids = {};
+  /// The turn of its session that it goes on from, by `id`: closed loop, it
+  /// arrives `delay_ns` after that one has finished, and `arrival_ns` is when it
+  /// would arrive if that one took no time. -1: it waits for nobody.
+  std::int64_t follows = -1;
+  std::int64_t delay_ns = 0;
 };
 
 }  // namespace pagedkv::sim

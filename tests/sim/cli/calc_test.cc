@@ -13,7 +13,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-#include "sim/cli/units.h"
+#include "sim/study/units.h"
 
 namespace pagedkv::sim {
 namespace {

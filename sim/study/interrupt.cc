@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "sim/cli/interrupt.h"
+#include "sim/study/interrupt.h"
 
 #include <unistd.h>
 
 #include <atomic>
 #include <csignal>
 #include <string_view>
-
-#include "sim/cli/command.h"
 
 namespace pagedkv::sim {
 namespace {

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef SIM_CLI_SIM_RUN_H_
-#define SIM_CLI_SIM_RUN_H_
+#ifndef SIM_STUDY_SIM_RUN_H_
+#define SIM_STUDY_SIM_RUN_H_
 
 #include <filesystem>
 #include <optional>
 
 #include "absl/status/statusor.h"
 
-#include "sim/cli/sim_plan.h"
 #include "sim/report/report.h"
+#include "sim/study/sim_plan.h"
 
 namespace pagedkv::sim {
 
@@ -27,4 +27,4 @@ absl::StatusOr<Report> RunSimPlan(const SimPlan& plan,
 
 }  // namespace pagedkv::sim
 
-#endif  // SIM_CLI_SIM_RUN_H_
+#endif  // SIM_STUDY_SIM_RUN_H_

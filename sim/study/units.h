@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef SIM_CLI_UNITS_H_
-#define SIM_CLI_UNITS_H_
+#ifndef SIM_STUDY_UNITS_H_
+#define SIM_STUDY_UNITS_H_
 
 /// Sizes and times as they are written on the command line. GB is 10^9 bytes
 /// and GiB is 2^30 bytes, always.
@@ -34,4 +34,4 @@ absl::StatusOr<std::int64_t> ParseDurationNs(std::string_view text);
 
 }  // namespace pagedkv::sim
 
-#endif  // SIM_CLI_UNITS_H_
+#endif  // SIM_STUDY_UNITS_H_

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "sim/cli/units.h"
+#include "sim/study/units.h"
 
 #include <cstdint>
 #include <limits>

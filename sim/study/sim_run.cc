@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "sim/cli/sim_run.h"
+#include "sim/study/sim_run.h"
 
 #include <algorithm>
 #include <atomic>
@@ -18,14 +18,13 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
 
-#include "sim/cli/command.h"
-#include "sim/cli/interrupt.h"
 #include "sim/replay/simulation.h"
 #include "sim/report/atomic_file.h"
 #include "sim/report/csv.h"
 #include "sim/report/report_json.h"
 #include "sim/report/run_statistics.h"
 #include "sim/report/summary_table.h"
+#include "sim/study/interrupt.h"
 #include "sim/workload/workload_source.h"
 
 namespace pagedkv::sim {

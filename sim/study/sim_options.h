@@ -1,21 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef SIM_CLI_SIM_PLAN_H_
-#define SIM_CLI_SIM_PLAN_H_
+#ifndef SIM_STUDY_SIM_OPTIONS_H_
+#define SIM_STUDY_SIM_OPTIONS_H_
 
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <vector>
-
-#include "absl/status/statusor.h"
-
-#include "sim/replay/policy.h"
-#include "sim/replay/simulation.h"
-#include "sim/report/report.h"
-#include "sim/report/run_statistics.h"
-#include "sim/workload/workload_source.h"
 
 namespace pagedkv::sim {
+
+/// The share of a GPU's memory that is used where nothing else is said.
+inline constexpr double kDefaultGpuMemoryUtilization = 0.9;
 
 /// What was asked for, as on the command line. An option that was not given is
 /// missing: nothing that was given may be ignored.
@@ -67,24 +61,6 @@ struct SimOptions {
   std::optional<std::string> window;
 };
 
-/// What is to be done: the options, checked and resolved.
-struct SimPlan {
-  std::vector<Policy> policies;
-  WorkloadOptions workload;
-  SimulationOptions simulation;
-  ReportModel model;
-  ReportPool pool;
-  Weight weight = Weight::kTime;
-  WindowKind window = WindowKind::kBusy;
-};
-
-/// The share of a GPU's memory that is used where nothing else is said.
-inline constexpr double kDefaultGpuMemoryUtilization = 0.9;
-
-/// Resolves names, sizes and defaults. InvalidArgument, NotFound or OutOfRange
-/// in one line that names the option, also where options contradict each other.
-absl::StatusOr<SimPlan> MakeSimPlan(const SimOptions& options);
-
 }  // namespace pagedkv::sim
 
-#endif  // SIM_CLI_SIM_PLAN_H_
+#endif  // SIM_STUDY_SIM_OPTIONS_H_

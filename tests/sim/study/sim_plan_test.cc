@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "sim/cli/sim_plan.h"
+#include "sim/study/sim_plan.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef SIM_CLI_INTERRUPT_H_
-#define SIM_CLI_INTERRUPT_H_
+#ifndef SIM_STUDY_INTERRUPT_H_
+#define SIM_STUDY_INTERRUPT_H_
 
 /// Ctrl-C (SIGINT) and SIGTERM, for a program that must leave no half-written
 /// file. Signals belong to the process: to be used by one command at a time.
 
 namespace pagedkv::sim {
+
+/// The exit status, as shells report Ctrl-C.
+inline constexpr int kExitInterrupted = 130;
 
 /// From now on either signal ends the program with one line on stderr and
 /// `kExitInterrupted`, unless it is deferred.
@@ -29,4 +32,4 @@ int ReportInterrupted();
 
 }  // namespace pagedkv::sim
 
-#endif  // SIM_CLI_INTERRUPT_H_
+#endif  // SIM_STUDY_INTERRUPT_H_

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef SIM_STUDY_POOL_PLAN_H_
+#define SIM_STUDY_POOL_PLAN_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+#include "pagedkv/kv_geometry.h"
+#include "pagedkv/types.h"
+#include "sim/report/report.h"
+#include "sim/study/sim_options.h"
+
+namespace pagedkv::sim {
+
+/// The model with the memory that its cache takes.
+struct ModelPlan {
+  ReportModel report;
+  /// What each rank of each pipeline stage holds; empty if only the bytes per
+  /// token are known, or not even they.
+  std::vector<KvGeometry> stages;
+  std::int64_t num_ranks = 1;
+  Bytes weights{0};  ///< of the whole model; 0: not known
+};
+
+/// Scales that tokens share are laid out for blocks of `block_size`. Errors are
+/// as those of `MakeSimPlan`.
+absl::StatusOr<ModelPlan> PlanModel(const SimOptions& options,
+                                    BlockSize block_size);
+
+/// The pool that the options ask for; --num-blocks are of `block_size`.
+absl::StatusOr<ReportPool> PlanPool(const SimOptions& options,
+                                    const ModelPlan& model,
+                                    BlockSize block_size);
+
+}  // namespace pagedkv::sim
+
+#endif  // SIM_STUDY_POOL_PLAN_H_

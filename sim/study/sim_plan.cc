@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/study/sim_plan.h"
+
+#include <algorithm>
+#include <cmath>
+#include <initializer_list>
+#include <string_view>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
+
+#include "pagedkv/types.h"
+#include "sim/report/decimal.h"
+#include "sim/study/option_checks.h"
+#include "sim/study/pool_plan.h"
+#include "sim/study/units.h"
+
+namespace pagedkv::sim {
+namespace {
+
+/// Limits of counts from the command line: far beyond any sensible one, and
+/// small enough that sums and products of a few stay within 63 bits.
+constexpr std::int64_t kMaxCount = std::int64_t{1} << 40;
+
+/// With it, 10^8 steps stay within 63 bits of nanoseconds.
+constexpr std::int64_t kMaxStepNs = 60'000'000'000;
+
+absl::Status CheckCounts(const SimOptions& options) {
+  const struct {
+    std::string_view option;
+    std::optional<std::int64_t> value;
+    std::int64_t most;
+  } counts[] = {
+      {"--requests", options.requests, kMaxCount},
+      {"--kv-bytes-per-token", options.kv_bytes_per_token, kMaxCount},
+      {"--max-seq-len", options.max_seq_len, kMaxSequenceTokens.value()},
+      {"--num-blocks", options.num_blocks, kMaxCount},
+      {"--block-size", options.block_size, kMaxSequenceTokens.value()},
+      {"--max-num-seqs", options.max_num_seqs, kMaxCount},
+      {"--max-num-batched-tokens", options.max_num_batched_tokens, kMaxCount},
+  };
+  for (const auto& [option, value, most] : counts) {
+    if (!value) continue;
+    absl::Status status = CheckRange(option, *value, 1, most);
+    if (!status.ok()) return status;
+  }
+  return CheckRange("--seed", options.seed, 0, kMaxCount);
+}
+
+absl::StatusOr<std::vector<Policy>> ParsePolicies(const std::string& list) {
+  std::vector<Policy> policies;
+  for (const auto piece : absl::StrSplit(list, ',')) {
+    const std::string id(piece);
+    absl::StatusOr<Policy> policy = Policy::Parse(id);
+    if (!policy.ok()) return InOption("--policies", policy.status());
+    if (std::find(policies.begin(), policies.end(), *policy) !=
+        policies.end()) {
+      return OptionError(
+          absl::StrFormat("--policies: '%s' is given more than once", id));
+    }
+    policies.push_back(*policy);
+  }
+  return policies;
+}
+
+absl::StatusOr<WorkloadOptions> PlanWorkload(const SimOptions& options) {
+  if (options.trace.has_value() == options.workload.has_value()) {
+    return OptionError("give either --trace FILE or --workload NAME");
+  }
+  if (!options.trace) {
+    absl::Status refused = Refuse({{"--skip-malformed", options.skip_malformed},
+                                   {"--strict", options.strict},
+                                   {"--sort", options.sort}},
+                                  "is for a --trace");
+    if (!refused.ok()) return refused;
+  }
+  if (options.rate && !(std::isfinite(*options.rate) && *options.rate > 0)) {
+    return OptionError(
+        "--rate must be a positive number of requests per second");
+  }
+  WorkloadOptions workload;
+  workload.trace = options.trace.value_or("");
+  workload.workload = options.workload.value_or("");
+  workload.requests = options.requests.value_or(0);
+  workload.rate = options.rate.value_or(0);
+  workload.seed = static_cast<std::uint64_t>(options.seed);
+  workload.skip_malformed = options.skip_malformed;
+  workload.strict = options.strict;
+  workload.sort = options.sort;
+  return workload;
+}
+
+/// Clock, limits and watermark; pool and length come later.
+absl::StatusOr<SimulationOptions> PlanSimulation(
+    const SimOptions& options, const std::vector<Policy>& policies) {
+  SimulationOptions simulation;
+  simulation.demand = options.demand;
+  simulation.saturate = options.saturate;
+  if (options.clock == "iteration") {
+    simulation.clock = ClockKind::kIteration;
+    absl::Status refused =
+        Refuse({{"--step-time", options.step_time.has_value()}},
+               "needs --clock fixed: the iteration clock counts steps");
+    if (!refused.ok()) return refused;
+  } else if (options.clock == "fixed") {
+    simulation.clock = ClockKind::kFixed;
+    if (!options.step_time) {
+      return OptionError("--clock fixed needs --step-time, for example 20ms");
+    }
+    const absl::StatusOr<std::int64_t> step_ns =
+        ParseDurationNs(*options.step_time);
+    if (!step_ns.ok()) return InOption("--step-time", step_ns.status());
+    if (*step_ns < 1 || *step_ns > kMaxStepNs) {
+      return OptionError("--step-time must be from 1ns to 1min");
+    }
+    simulation.step_ns = *step_ns;
+  } else if (options.clock == "model") {
+    return OptionError(
+        "--clock model is not available yet: use iteration or fixed");
+  } else {
+    return OptionError(absl::StrFormat(
+        "unknown --clock '%s': use iteration or fixed", options.clock));
+  }
+  const bool saturated =
+      options.saturate || simulation.clock == ClockKind::kIteration;
+  if (saturated && options.demand) {
+    return OptionError(
+        "--demand needs arrival times: give --clock fixed with --step-time, "
+        "and no --saturate");
+  }
+  if (saturated && options.rate) {
+    return OptionError(
+        "--rate sets arrival times, which --saturate and --clock iteration "
+        "ignore: give --clock fixed with --step-time");
+  }
+  if (options.demand) {
+    absl::Status refused =
+        Refuse({{"--max-num-seqs", options.max_num_seqs.has_value()},
+                {"--max-num-batched-tokens",
+                 options.max_num_batched_tokens.has_value()},
+                {"--watermark", options.watermark.has_value()},
+                {"--window saturated", options.window == "saturated"}},
+               "contradicts --demand, where no request ever waits");
+    if (!refused.ok()) return refused;
+  }
+  if (options.max_num_seqs) {
+    simulation.max_num_seqs = *options.max_num_seqs;
+  }
+  if (options.max_num_batched_tokens) {
+    simulation.max_num_batched_tokens =
+        TokenCount(*options.max_num_batched_tokens);
+  }
+  if (options.watermark) {
+    if (!(*options.watermark >= 0 && *options.watermark < 1)) {
+      return OptionError("--watermark must be a share from 0 to below 1");
+    }
+    if (std::none_of(policies.begin(), policies.end(), [](const Policy& each) {
+          return each.kind == PolicyKind::kPaged;
+        })) {
+      return OptionError("--watermark needs a paged policy in --policies");
+    }
+    simulation.watermark = *options.watermark;
+  }
+  if (options.prefix_cache == "on") {
+    return OptionError("--prefix-cache on is not available yet: use off");
+  }
+  if (options.prefix_cache != "off") {
+    return OptionError(absl::StrFormat(
+        "unknown --prefix-cache '%s': use on or off", options.prefix_cache));
+  }
+  return simulation;
+}
+
+absl::StatusOr<Weight> ParseWeight(const std::string& text) {
+  for (const Weight weight : {Weight::kTime, Weight::kIteration}) {
+    if (text == WeightName(weight)) return weight;
+  }
+  return OptionError(
+      absl::StrFormat("unknown --weight '%s': use time or iteration", text));
+}
+
+absl::StatusOr<WindowKind> ParseWindow(const std::string& text) {
+  for (const WindowKind window :
+       {WindowKind::kAll, WindowKind::kBusy, WindowKind::kSaturated}) {
+    if (text == WindowName(window)) return window;
+  }
+  return OptionError(absl::StrFormat(
+      "unknown --window '%s': use all, busy or saturated", text));
+}
+
+/// The block size that --num-blocks counts in, and that scales shared between
+/// tokens are laid out for.
+absl::StatusOr<BlockSize> PoolBlockSize(const SimOptions& options,
+                                        const std::vector<Policy>& policies) {
+  if (options.block_size) {
+    return BlockSize(*options.block_size);
+  }
+  for (const Policy& policy : policies) {
+    if (policy.kind == PolicyKind::kPaged) return policy.block_size;
+  }
+  return Policy().block_size;
+}
+
+}  // namespace
+
+absl::StatusOr<SimPlan> MakeSimPlan(const SimOptions& options) {
+  if (absl::Status status = CheckCounts(options); !status.ok()) return status;
+  SimPlan plan;
+  absl::StatusOr<std::vector<Policy>> policies =
+      ParsePolicies(options.policies);
+  if (!policies.ok()) return policies.status();
+  plan.policies = *std::move(policies);
+
+  absl::StatusOr<WorkloadOptions> workload = PlanWorkload(options);
+  if (!workload.ok()) return workload.status();
+  plan.workload = *std::move(workload);
+
+  absl::StatusOr<SimulationOptions> simulation =
+      PlanSimulation(options, plan.policies);
+  if (!simulation.ok()) return simulation.status();
+  plan.simulation = *std::move(simulation);
+
+  const absl::StatusOr<Weight> weight = ParseWeight(options.weight);
+  if (!weight.ok()) return weight.status();
+  plan.weight = *weight;
+  const bool saturated = plan.simulation.saturate ||
+                         plan.simulation.clock == ClockKind::kIteration;
+  plan.window = saturated ? WindowKind::kSaturated : WindowKind::kBusy;
+  if (options.window) {
+    const absl::StatusOr<WindowKind> window = ParseWindow(*options.window);
+    if (!window.ok()) return window.status();
+    plan.window = *window;
+  }
+
+  const absl::StatusOr<BlockSize> block_size =
+      PoolBlockSize(options, plan.policies);
+  if (!block_size.ok()) return block_size.status();
+  absl::StatusOr<ModelPlan> model = PlanModel(options, *block_size);
+  if (!model.ok()) return model.status();
+  absl::StatusOr<ReportPool> pool = PlanPool(options, *model, *block_size);
+  if (!pool.ok()) return pool.status();
+  plan.model = std::move(model->report);
+  plan.pool = *std::move(pool);
+  plan.simulation.max_sequence_tokens = plan.model.max_sequence_tokens;
+  plan.simulation.capacity = plan.pool.slots.value_or(TokenCount(0));
+  plan.workload.max_sequence_tokens = plan.model.max_sequence_tokens.value();
+  return plan;
+}
+
+}  // namespace pagedkv::sim

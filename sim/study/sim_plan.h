@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef SIM_STUDY_SIM_PLAN_H_
+#define SIM_STUDY_SIM_PLAN_H_
+
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+#include "sim/replay/policy.h"
+#include "sim/replay/simulation.h"
+#include "sim/report/report.h"
+#include "sim/report/run_statistics.h"
+#include "sim/study/sim_options.h"
+#include "sim/workload/workload_source.h"
+
+namespace pagedkv::sim {
+
+/// What is to be done: the options, checked and resolved.
+struct SimPlan {
+  std::vector<Policy> policies;
+  WorkloadOptions workload;
+  SimulationOptions simulation;
+  ReportModel model;
+  ReportPool pool;
+  Weight weight = Weight::kTime;
+  WindowKind window = WindowKind::kBusy;
+};
+
+/// Resolves names, sizes and defaults. InvalidArgument, NotFound or OutOfRange
+/// in one line that names the option, also where options contradict each other.
+absl::StatusOr<SimPlan> MakeSimPlan(const SimOptions& options);
+
+}  // namespace pagedkv::sim
+
+#endif  // SIM_STUDY_SIM_PLAN_H_
