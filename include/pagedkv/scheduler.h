@@ -43,6 +43,13 @@ struct SchedulerOptions {
 };
 
 /// What a client submits: a prompt, and how far to go on from it.
+///
+/// With `num_samples` or `beam_width` the request is a group of sequences: they
+/// share the prompt's blocks and are admitted, scheduled, preempted and aborted
+/// together. All that have not ended have the same length and sample in the
+/// same steps. One of them computes the prompt; the others are forked from it.
+/// After a preemption the prompt is computed once more, and each sequence
+/// computes its own output again, as far as the prefix cache does not have it.
 struct Request {
   RequestId id;
   TokenCount num_prompt_tokens{0};  ///< >= 1
@@ -59,6 +66,13 @@ struct Request {
   /// What distinguishes the content beside its tokens. The scheduler fills in
   /// `num_prompt_tokens`, and `tag` with the id.
   SequenceOptions sequence = {};
+  /// Answers wanted, sampled independently of one another: from 1 to
+  /// max_num_seqs. Each ends by its own stop token, or by length.
+  std::int32_t num_samples = 1;
+  /// From 1 to max_num_seqs: a beam search of at most so many hypotheses, where
+  /// the client says after each step which go on (`BeamUpdate`), and which stop
+  /// tokens end one; `stop_tokens` must be empty. 0: no beam search.
+  std::int32_t beam_width = 0;
   std::int32_t priority = 0;  ///< smaller runs first; kPriority only
   std::int64_t arrival = 0;   ///< any clock of the client; kPriority only
 };
@@ -66,9 +80,13 @@ struct Request {
 /// One sequence of a step: compute `num_tokens` tokens of it, those at
 /// positions num_computed, num_computed + 1, ... What is computed of a sequence
 /// that is admitted was found in the prefix cache.
+///
+/// The sequences of a group stand side by side, by index. While its prompt is
+/// computed, it has one. That one becomes several where it samples: index i,
+/// from the next step on, continues the i-th token that was sampled.
 struct ScheduledSequence {
   enum class Kind : std::uint8_t {
-    kRunning,  ///< was in an earlier step and went on
+    kRunning,  ///< its request was in an earlier step and went on
     kNew,      ///< admitted for the first time
     kResumed,  ///< admitted again after a preemption
   };
@@ -79,17 +97,27 @@ struct ScheduledSequence {
   Kind kind = Kind::kRunning;
   /// All tokens known so far are then computed: the model samples the next.
   bool samples = false;
+  /// Which sequence of its request: from 0 to num_samples - 1, the same from
+  /// its first to its last step; of a beam search, the place among the
+  /// survivors that the client named last.
+  std::int16_t sequence_index = 0;
+  /// Tokens of it that `Update` takes: 1 if it samples, `Request::num_samples`
+  /// where a group's prompt ends, 0 for a beam search.
+  std::int32_t num_samples = 0;
 };
 
-/// Running work that lost its blocks in this step. It waits again, before all
-/// others, and recomputes its tokens when it is readmitted.
+/// Running work that lost its blocks in this step: a request, with all of its
+/// sequences. It waits again, before all others, and recomputes its tokens when
+/// it is readmitted.
 struct Preemption {
   RequestId request = {};
   /// The request for which there were not enough blocks.
   RequestId on_behalf_of = {};
   BlockCount blocks_needed = {};  ///< by that request, at the time
   BlockCount blocks_free = {};    ///< in the pool, before the preemption
-  TokenCount tokens_lost = {};    ///< computed before, to be computed again
+  /// Computed before, to be computed again: of a group the prompt once, and
+  /// the output of each sequence.
+  TokenCount tokens_lost = {};
 };
 
 /// Why the first waiting request was not admitted in this step.
@@ -98,7 +126,7 @@ enum class AdmissionBlock : std::uint8_t {
   kBlocks,       ///< the pool has too few free blocks
   kWatermark,    ///< the blocks would suffice but for the watermark
   kTokenBudget,  ///< the step's tokens are used up
-  kSequences,    ///< max_num_seqs run already
+  kSequences,    ///< max_num_seqs, or the manager's rows, leave no room
   kPreempted,    ///< nothing is admitted in a step that preempted
 };
 
@@ -107,9 +135,9 @@ enum class AdmissionBlock : std::uint8_t {
 /// with `Scheduler::Update`. All views are valid until the next call of
 /// `Schedule`.
 struct StepPlan {
-  /// Running sequences first, in order of admission, then the admitted. Empty
-  /// if no request is live; by priority also where the first that runs was the
-  /// least important and gave its blocks up.
+  /// Running sequences first, in order of their requests' admission, then the
+  /// admitted. Empty if no request is live; by priority also where the first
+  /// that runs was the least important and gave its blocks up.
   std::span<const ScheduledSequence> scheduled;
   TokenCount num_tokens = {};  ///< sum over `scheduled`
   /// [groups][num_tokens]: where the step's tokens are written, sequence by
@@ -131,10 +159,34 @@ enum class FinishReason : std::uint8_t {
   kLength,  ///< max_output_tokens, or the manager's max_sequence_tokens
 };
 
+/// A sequence that ended, and its request with it, but for groups: parallel
+/// samples are reported one by one as they end, and the last of them ends the
+/// request. A beam search is reported once, at its end.
 struct FinishedRequest {
   RequestId id = {};
   FinishReason reason = FinishReason::kLength;
-  TokenCount num_output_tokens = {};
+  TokenCount num_output_tokens = {};  ///< of this sequence; of each beam
+  /// As in `ScheduledSequence`; of a beam search 0.
+  std::int32_t sequence_index = 0;
+  bool ends_request = true;
+};
+
+/// One hypothesis with which a beam search goes on.
+struct BeamSurvivor {
+  /// The `sequence_index` that it continues: 0 where the prompt ends.
+  std::int32_t parent = 0;
+  TokenId token = 0;
+};
+
+/// What becomes of a beam search after a step in which it sampled.
+struct BeamUpdate {
+  RequestId request = {};
+  /// At most `beam_width`; survivor i has index i in the next step. Sequences
+  /// without a survivor end and give back blocks that no other holds; of those
+  /// with several, all but the first are forks. Fewer than before are allowed
+  /// (hypotheses that are complete are the client's), and more again later.
+  /// None: the search is over, and the request finishes (kStop).
+  std::span<const BeamSurvivor> survivors;
 };
 
 /// Continuous batching: decides which sequences run in each step and how many
@@ -146,8 +198,13 @@ struct FinishedRequest {
 /// important) is preempted by recompute. Then waiting requests in order, up to
 /// the first that does not fit; none in a step that preempted.
 ///
+/// A group is in every respect one request with several sequences. It takes
+/// part in a step as a whole, or, while it computes again what a preemption
+/// took, with as many of its sequences as the budget allows; where the budget
+/// has too few tokens left for all to sample, it sits the step out.
+///
 /// Progress: a request is refused at submission if it could not finish alone;
-/// the first running sequence is never preempted for another. So some admitted
+/// the first running request is never preempted for another. So some admitted
 /// request always finishes.
 ///
 /// A step costs O(scheduled sequences + their new blocks), whatever waits, runs
@@ -163,9 +220,11 @@ class Scheduler {
   Scheduler& operator=(Scheduler&&) noexcept;
   ~Scheduler();
 
-  /// Queues a request. InvalidArgument for a length out of range, AlreadyExists
-  /// for an id that is live, FailedPrecondition, with the numbers, for a
-  /// request that could never finish in this pool.
+  /// Queues a request. InvalidArgument for a length or a number of sequences
+  /// out of range, AlreadyExists for an id that is live, FailedPrecondition,
+  /// with the numbers, for a request that could never finish in this pool: with
+  /// all sequences of a group at their greatest length, and only the full
+  /// blocks of its prompt shared.
   absl::Status Submit(const Request& request);
 
   /// Ends a request at once, waiting or running, and frees its blocks.
@@ -178,17 +237,28 @@ class Scheduler {
   absl::StatusOr<StepPlan> Schedule();
 
   /// Reports the last plan as done: its tokens count as computed. `sampled` has
-  /// one token for each scheduled sequence that samples, in the plan's order
-  /// (any value for one that was aborted since); it may be empty while no live
-  /// request has stop tokens or `prompt_tokens`.
-  /// Returns the requests that finished, valid until the next call.
-  /// FailedPrecondition without a plan, InvalidArgument for a wrong length.
+  /// `num_samples` tokens for each scheduled sequence, in the plan's order (any
+  /// value for one that was aborted since); it may be empty while no live
+  /// request has stop tokens or `prompt_tokens`. `beams` has an entry for each
+  /// beam search that samples, in the plan's order (any survivors for one that
+  /// was aborted since).
+  /// Returns what finished, in the plan's order, valid until the next call.
+  /// FailedPrecondition without a plan, InvalidArgument for a wrong length, or
+  /// survivors that cannot be; then nothing has changed.
   absl::StatusOr<std::span<const FinishedRequest>> Update(
-      std::span<const TokenId> sampled = {});
+      std::span<const TokenId> sampled = {},
+      std::span<const BeamUpdate> beams = {});
 
-  /// The sequence of a request that runs; nullopt for any other.
-  [[nodiscard]] std::optional<SequenceId> SequenceOf(RequestId id) const;
+  /// The sequence with this index of a request that runs; nullopt for any
+  /// other, for one that has ended, and while a group computes its prompt for
+  /// all but the one that does.
+  [[nodiscard]] std::optional<SequenceId> SequenceOf(
+      RequestId id, std::int32_t sequence_index = 0) const;
+  /// Requests; `num_running_sequences` counts each sequence of a group, as
+  /// `max_num_seqs` does: those that have not ended, of a beam search its
+  /// width.
   [[nodiscard]] std::int32_t num_running() const;
+  [[nodiscard]] std::int32_t num_running_sequences() const;
   [[nodiscard]] std::int32_t num_waiting() const;
   /// In order of admission. O(num_running).
   [[nodiscard]] std::vector<RequestId> Running() const;
