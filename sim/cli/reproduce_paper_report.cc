@@ -2,7 +2,6 @@
 #include "sim/cli/reproduce_paper_report.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstddef>
 #include <optional>
@@ -11,15 +10,12 @@
 #include "nlohmann/json.hpp"
 
 #include "sim/report/bootstrap.h"
+#include "sim/report/text_table.h"
 
 namespace pagedkv::sim {
 namespace {
 
 using nlohmann::json;
-
-constexpr std::array<const char*, 7> kColumns = {
-    "figure", "where", "published", "ours", "tolerance", "unit", "verdict"};
-using Row = std::array<std::string, kColumns.size()>;
 
 /// As many decimals as the figure is worth: none for large or whole numbers.
 std::string Figure(double value) {
@@ -44,15 +40,18 @@ const char* Verdict(const PaperCheck& check) {
   return check.passed() ? "pass" : "FAIL";
 }
 
-std::vector<Row> RowsOf(const std::vector<PaperCheck>& checks) {
-  std::vector<Row> rows;
+TextTable TableOf(const std::vector<PaperCheck>& checks) {
+  TextTable table;
+  table.header = {"figure",    "where", "published", "ours",
+                  "tolerance", "unit",  "verdict"};
+  table.num_names = 2;
   for (const PaperCheck& check : checks) {
-    rows.push_back({check.id, check.where, Published(check), Ours(check),
-                    check.tolerance > 0 ? "+-" + Figure(check.tolerance)
-                                        : std::string("exact"),
-                    check.unit, Verdict(check)});
+    table.rows.push_back({check.id, check.where, Published(check), Ours(check),
+                          check.tolerance > 0 ? "+-" + Figure(check.tolerance)
+                                              : std::string("exact"),
+                          check.unit, Verdict(check)});
   }
-  return rows;
+  return table;
 }
 
 std::string Intervals(const PaperOptions& options) {
@@ -109,24 +108,7 @@ bool AllPassed(const std::vector<PaperCheck>& checks) {
 
 std::string PaperChecksToText(const PaperOptions& options,
                               const std::vector<PaperCheck>& checks) {
-  const std::vector<Row> rows = RowsOf(checks);
-  std::array<int, kColumns.size()> widths{};
-  for (std::size_t i = 0; i < kColumns.size(); ++i) {
-    std::size_t width = std::string(kColumns[i]).size();
-    for (const Row& row : rows) width = std::max(width, row[i].size());
-    widths[i] = static_cast<int>(width);
-  }
-  std::string text = Intervals(options) + "\n\n";
-  const auto append_line = [&](const auto& cells) {
-    for (std::size_t i = 0; i < kColumns.size(); ++i) {
-      const bool is_number = i >= 2 && i <= 4;
-      const int width = is_number ? widths[i] : -widths[i];
-      absl::StrAppendFormat(&text, i == 0 ? "%*s" : " | %*s", width, cells[i]);
-    }
-    text += '\n';
-  };
-  append_line(kColumns);
-  for (const Row& row : rows) append_line(row);
+  std::string text = Intervals(options) + "\n\n" + TableToText(TableOf(checks));
   text += "\nsettings\n";
   for (const std::string& line : SettingLines(checks)) text += line + '\n';
   for (const std::string& line : NoteLines(checks)) text += line + '\n';
@@ -136,16 +118,9 @@ std::string PaperChecksToText(const PaperOptions& options,
 
 std::string PaperChecksToMarkdown(const PaperOptions& options,
                                   const std::vector<PaperCheck>& checks) {
-  std::string text =
-      "# Published figures, reproduced\n\n" + Intervals(options) + "\n\n";
-  const auto append_line = [&](const auto& cells) {
-    for (const auto& cell : cells) absl::StrAppendFormat(&text, "| %s ", cell);
-    text += "|\n";
-  };
-  append_line(kColumns);
-  text += "|---|---|---:|---:|---:|---|---|\n";
-  for (const Row& row : RowsOf(checks)) append_line(row);
-  text += '\n';
+  std::string text = "# Published figures, reproduced\n\n" +
+                     Intervals(options) + "\n\n" +
+                     TableToMarkdown(TableOf(checks)) + '\n';
   for (const std::string& line : SettingLines(checks)) {
     text += "- " + line + '\n';
   }

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <optional>
 #include <string_view>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
@@ -182,6 +183,43 @@ json HitToJson(const PolicyResult& result) {
   return document;
 }
 
+json ToJson(const MeanKvUse& use) {
+  return {{"held_bytes", use.held.value()},
+          {"needed_bytes", use.needed.value()},
+          {"wasted_pct", use.wasted_pct}};
+}
+
+json ToJson(const KvGroupUse& use) {
+  return {{"final_length", ToJson(use.final_length)},
+          {"residency", ToJson(use.residency)}};
+}
+
+json KvCacheGroupsToJson(const KvGroupsReport& report) {
+  json groups = json::array();
+  for (std::size_t i = 0; i < report.groups.size(); ++i) {
+    const KvCacheGroup& group = report.plan.groups[i];
+    json row = ToJson(report.groups[i]);
+    row["attention"] = KvGroupKindName(group.attention);
+    row["block_size"] = group.block_size.value();
+    row["layers"] = group.layers.size();
+    row["missing_layers"] = group.missing_layers;
+    row["page_bytes"] = group.layers.front().page.value();
+    row["page_padding_bytes"] = group.page_padding.value();
+    row["window_tokens"] =
+        group.window.value() > 0 ? json(group.window.value()) : json(nullptr);
+    row["encoder_tokens"] = group.encoder_tokens.value() > 0
+                                ? json(group.encoder_tokens.value())
+                                : json(nullptr);
+    groups.push_back(std::move(row));
+  }
+  return {{"block_size", report.block_size.value()},
+          {"kv_bytes_per_block", report.plan.bytes_per_block.value()},
+          {"layers_per_group", report.plan.layers_per_group},
+          {"groups", groups},
+          {"all", ToJson(report.all)},
+          {"uniform", ToJson(report.uniform)}};
+}
+
 json ResultToJson(const Report& report, const PolicyResult& result) {
   const Metrics& metrics = result.metrics;
   const SimulationTotals& totals = result.totals;
@@ -294,6 +332,9 @@ std::string ReportToJson(const Report& report) {
       {"policies", policies},
       {"baseline", report.results.front().policy.id()},
       {"results", results},
+      {"kv_cache_groups", report.kv_cache_groups
+                              ? KvCacheGroupsToJson(*report.kv_cache_groups)
+                              : json(nullptr)},
       {"warnings", report.Warnings()}};
   Sha256 hash;
   hash.Update(CanonicalText(document));

@@ -19,6 +19,7 @@ void RequestStatistics::Add(const RequestRecord& record) {
       record.id, record.prompt_tokens, record.output_tokens,
       std::max<std::int64_t>(0, record.slots_granted - FinalSlots(request))};
   ++num_finished_;
+  lengths_.Add(record.prompt_tokens, record.output_tokens);
   ++requests_by_waste_[waste.waste_slots];
 
   const auto position =

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "sim/replay/simulation.h"
+#include "sim/report/length_counts.h"
 
 namespace pagedkv::sim {
 
@@ -20,8 +21,9 @@ struct RequestWaste {
   std::int64_t waste_slots = 0;
 };
 
-/// The distribution of slots wasted per finished request. Memory is bounded by
-/// the largest grant, not by the number of requests. Thread-compatible.
+/// The distribution of slots wasted per finished request, and of their lengths.
+/// Memory is bounded by the largest grant and the longest request, not by the
+/// number of requests. Thread-compatible.
 class RequestStatistics {
  public:
   static constexpr std::size_t kNumWorst = 10;
@@ -36,11 +38,13 @@ class RequestStatistics {
   [[nodiscard]] const std::vector<RequestWaste>& worst() const {
     return worst_;
   }
+  [[nodiscard]] const LengthCounts& lengths() const { return lengths_; }
 
  private:
   std::int64_t num_finished_ = 0;
   std::map<std::int64_t, std::int64_t> requests_by_waste_;
   std::vector<RequestWaste> worst_;
+  LengthCounts lengths_;
 };
 
 }  // namespace pagedkv::sim

@@ -13,6 +13,7 @@
 #include "absl/strings/str_join.h"
 
 #include "sim/report/decimal.h"
+#include "sim/report/kv_group_table.h"
 
 namespace pagedkv::sim {
 namespace {
@@ -190,6 +191,9 @@ std::string SummaryToText(const Report& report) {
   for (const Row& row : rows) append_line(row);
   const std::vector<std::string> foot = FootLines(report);
   if (!foot.empty()) text += '\n' + absl::StrJoin(foot, "\n") + '\n';
+  if (report.kv_cache_groups) {
+    text += '\n' + KvGroupsToText(*report.kv_cache_groups);
+  }
   return text;
 }
 
@@ -213,6 +217,9 @@ std::string SummaryToMarkdown(const Report& report) {
   }
   if (!foot.empty()) text += '\n';
   for (const std::string& line : foot) text += "- " + line + '\n';
+  if (report.kv_cache_groups) {
+    text += '\n' + KvGroupsToMarkdown(*report.kv_cache_groups);
+  }
   return text;
 }
 

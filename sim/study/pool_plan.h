@@ -3,12 +3,14 @@
 #define SIM_STUDY_POOL_PLAN_H_
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "absl/status/statusor.h"
 
 #include "pagedkv/kv_geometry.h"
 #include "pagedkv/types.h"
+#include "sim/report/kv_group_use.h"
 #include "sim/report/report.h"
 #include "sim/study/sim_options.h"
 
@@ -20,6 +22,8 @@ struct ModelPlan {
   /// What each rank of each pipeline stage holds; empty if only the bytes per
   /// token are known, or not even they.
   std::vector<KvGeometry> stages;
+  /// The whole model on one rank; only if its layers keep different tokens.
+  std::optional<HybridCache> hybrid;
   std::int64_t num_ranks = 1;
   Bytes weights{0};  ///< of the whole model; 0: not known
 };

@@ -3,13 +3,14 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <deque>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 
 #include "pagedkv/kv_cache_manager.h"
+#include "pagedkv/scheduler.h"
 #include "sim/workload/random.h"
 
 namespace pagedkv::sim {
@@ -18,26 +19,30 @@ namespace {
 constexpr std::uint64_t kBeamStream = 3;
 constexpr std::uint32_t kWhole = 10'000;
 
-/// Groups of forked sequences on the manager, first come, first served.
+/// The library's scheduler under load. It admits, forks and preempts; this
+/// counts, and says which beams survive.
 class SharingBatch {
  public:
-  SharingBatch(const SharingOptions& options, KvCacheManager cache,
-               std::span<const TraceRequest> requests)
+  SharingBatch(const SharingOptions& options, KvCacheManager& cache,
+               Scheduler scheduler, std::span<const TraceRequest> requests)
       : options_(options),
-        cache_(std::move(cache)),
+        cache_(cache),
+        scheduler_(std::move(scheduler)),
         requests_(requests),
         random_(options.seed, kBeamStream) {}
 
   absl::StatusOr<double> Run() {
-    while (next_ < requests_.size() || !preempted_.empty() ||
-           !running_.empty()) {
-      absl::Status status = Grow();
-      if (status.ok() && !preempted_in_step_) status = Admit();
-      if (!status.ok()) return status;
-      Sample();
-      cache_.ClearCopies();
-      status = EndStep();
-      if (!status.ok()) return status;
+    for (;;) {
+      if (absl::Status status = Offer(); !status.ok()) return status;
+      if (scheduler_.num_running() + scheduler_.num_waiting() == 0) break;
+      const absl::StatusOr<StepPlan> plan = scheduler_.Schedule();
+      if (!plan.ok()) return plan.status();
+      Count();
+      const auto finished = scheduler_.Update({}, Survivors(plan->scheduled));
+      if (!finished.ok()) return finished.status();
+      for (const FinishedRequest& request : *finished) {
+        if (request.ends_request) ++finished_;
+      }
     }
     if (steps_ == 0) {
       return absl::InternalError("too few requests: no step is saturated");
@@ -46,103 +51,42 @@ class SharingBatch {
   }
 
  private:
-  struct Group {
-    std::size_t request = 0;
-    std::int64_t sampled = 0;  // output tokens of each sequence
-    std::vector<SequenceId> sequences;
-  };
-
-  absl::Status Grow() {
-    preempted_in_step_ = false;
-    for (std::size_t i = 0; i < running_.size(); ++i) {
-      for (std::size_t s = 0;
-           i < running_.size() && s < running_[i].sequences.size();) {
-        const absl::StatusOr<bool> grown =
-            cache_.TryAppend(running_[i].sequences[s], TokenCount(1));
-        if (!grown.ok()) return grown.status();
-        if (*grown) {
-          ++s;
-        } else if (absl::Status status = PreemptLast(); !status.ok()) {
-          return status;
-        }
-      }
-    }
-    return absl::OkStatus();
+  [[nodiscard]] bool is_beam_search() const {
+    return options_.decoding == Decoding::kBeamSearch;
   }
 
-  absl::Status PreemptLast() {
-    preempted_in_step_ = true;
-    Group victim = std::move(running_.back());
-    running_.pop_back();
-    if (absl::Status status = Release(victim); !status.ok()) return status;
-    preempted_.push_front(std::move(victim));
-    return absl::OkStatus();
-  }
-
-  absl::Status Admit() {
-    while (next_ < requests_.size() || !preempted_.empty()) {
-      if (static_cast<std::int32_t>(running_.size() + 1) * options_.sequences >
-          options_.max_num_seqs) {
-        break;
-      }
-      Group group;
-      if (!preempted_.empty()) {
-        group = preempted_.front();
+  /// Queues more than one step could admit.
+  absl::Status Offer() {
+    while (next_ < requests_.size() &&
+           scheduler_.num_waiting() <= options_.max_num_seqs) {
+      const TraceRequest& request = requests_[next_];
+      Request submitted{.id = RequestId(next_),
+                        .num_prompt_tokens = TokenCount(request.prompt_tokens),
+                        .max_output_tokens = TokenCount(request.output_tokens)};
+      if (is_beam_search()) {
+        submitted.beam_width = options_.sequences;
       } else {
-        group.request = next_;
+        submitted.num_samples = options_.sequences;
       }
-      const absl::StatusOr<bool> placed = Place(group);
-      if (!placed.ok()) return placed.status();
-      if (!*placed) break;
-      if (!preempted_.empty()) {
-        preempted_.pop_front();
-      } else {
-        ++next_;
-      }
-      running_.push_back(std::move(group));
+      ++next_;
+      const absl::Status status = scheduler_.Submit(submitted);
+      // Too long for the pool with all of its sequences: left out.
+      if (!status.ok() && !absl::IsFailedPrecondition(status)) return status;
     }
     return absl::OkStatus();
   }
 
-  absl::StatusOr<bool> Place(Group& group) {
-    const absl::StatusOr<SequenceId> first = cache_.AddSequence();
-    if (!first.ok()) return first.status();
-    group.sequences = {*first};
-    const TokenCount prompt(requests_[group.request].prompt_tokens);
-    absl::StatusOr<bool> placed =
-        cache_.TryAppend(*first, prompt, {.keep_watermark = true});
-    for (std::int32_t i = 1; i < options_.sequences && placed.ok(); ++i) {
-      const absl::StatusOr<SequenceId> fork = cache_.Fork(*first);
-      if (!fork.ok()) return fork.status();
-      group.sequences.push_back(*fork);
-    }
-    for (const SequenceId id : group.sequences) {
-      if (group.sampled == 0 || !placed.ok() || !*placed) break;
-      placed = cache_.TryAppend(id, TokenCount(group.sampled),
-                                {.keep_watermark = true});
-    }
-    if (!placed.ok()) return placed.status();
-    if (*placed) return true;
-    if (absl::Status status = Release(group); !status.ok()) return status;
-    return false;
-  }
-
-  absl::Status Release(Group& group) {
-    for (const SequenceId id : group.sequences) {
-      if (absl::Status status = cache_.Release(id); !status.ok()) return status;
-    }
-    group.sequences.clear();
-    return absl::OkStatus();
-  }
-
-  void Sample() {
-    const bool saturated = next_ < requests_.size();
-    warm_ = warm_ || (finished_ > 0 && finished_ >= running_.size());
-    if (!warm_ || !saturated) return;
+  void Count() {
+    const std::vector<RequestId> running = scheduler_.Running();
+    warm_ = warm_ || (finished_ > 0 && finished_ >= running.size());
+    if (!warm_ || next_ == requests_.size()) return;
     std::int64_t entries = 0;
-    for (const Group& group : running_) {
-      for (const SequenceId id : group.sequences) {
-        entries += static_cast<std::int64_t>(cache_.block_table(id).size());
+    for (const RequestId id : running) {
+      for (std::int32_t i = 0; i < options_.sequences; ++i) {
+        const std::optional<SequenceId> sequence = scheduler_.SequenceOf(id, i);
+        if (!sequence) continue;
+        entries +=
+            static_cast<std::int64_t>(cache_.block_table(*sequence).size());
       }
     }
     if (entries == 0) return;
@@ -153,19 +97,38 @@ class SharingBatch {
     ++steps_;
   }
 
-  absl::Status EndStep() {
-    for (Group& group : running_) {
-      ++group.sampled;
-      if (group.sampled == requests_[group.request].output_tokens) {
-        ++finished_;
-        if (absl::Status status = Release(group); !status.ok()) return status;
-      } else if (options_.decoding == Decoding::kBeamSearch) {
-        if (absl::Status status = Reorder(group); !status.ok()) return status;
-      }
+  /// Which beams go on, of each search that samples in this step.
+  std::span<const BeamUpdate> Survivors(
+      std::span<const ScheduledSequence> scheduled) {
+    updates_.clear();
+    if (!is_beam_search()) return updates_;
+    // Searches are told apart in the plan by their first sequence.
+    std::size_t num_searches = 0;
+    for (std::size_t i = 0; i < scheduled.size(); ++i) {
+      if (!scheduled[i].samples || scheduled[i].sequence_index != 0) continue;
+      const bool has_beams = i + 1 < scheduled.size() &&
+                             scheduled[i + 1].request == scheduled[i].request;
+      // A list that grows moves its vectors, but not what these point to.
+      if (num_searches == survivors_.size()) survivors_.emplace_back();
+      std::vector<BeamSurvivor>& survivors = survivors_[num_searches++];
+      DrawSurvivors(has_beams, survivors);
+      updates_.push_back(
+          {.request = scheduled[i].request, .survivors = survivors});
     }
-    std::erase_if(running_,
-                  [](const Group& group) { return group.sequences.empty(); });
-    return absl::OkStatus();
+    return updates_;
+  }
+
+  void DrawSurvivors(bool has_beams, std::vector<BeamSurvivor>& survivors) {
+    const auto width = static_cast<std::uint32_t>(options_.sequences);
+    survivors.assign(width, BeamSurvivor{});
+    if (!has_beams) return;  // all go on from the prompt
+    for (std::uint32_t i = 0; i < width; ++i) {
+      std::uint32_t parent = i;
+      if (Below(kWhole) < static_cast<std::uint32_t>(options_.divergence)) {
+        parent = (i + 1 + Below(width - 1)) % width;
+      }
+      survivors[i].parent = static_cast<std::int32_t>(parent);
+    }
   }
 
   std::uint32_t Below(std::uint32_t count) {
@@ -173,46 +136,19 @@ class SharingBatch {
                                       32);
   }
 
-  absl::Status Reorder(Group& group) {
-    const auto width = static_cast<std::uint32_t>(group.sequences.size());
-    std::vector<int> survivors(width);
-    for (std::uint32_t i = 0; i < width; ++i) {
-      std::uint32_t parent = i;
-      if (Below(kWhole) < static_cast<std::uint32_t>(options_.divergence)) {
-        parent = (i + 1 + Below(width - 1)) % width;
-      }
-      ++survivors[parent];
-    }
-    std::vector<SequenceId> beams;
-    for (std::size_t i = 0; i < survivors.size(); ++i) {
-      if (survivors[i] > 0) beams.push_back(group.sequences[i]);
-      for (int fork = 1; fork < survivors[i]; ++fork) {
-        const absl::StatusOr<SequenceId> id = cache_.Fork(group.sequences[i]);
-        if (!id.ok()) return id.status();
-        beams.push_back(*id);
-      }
-      if (survivors[i] > 0) continue;
-      if (absl::Status status = cache_.Release(group.sequences[i]);
-          !status.ok()) {
-        return status;
-      }
-    }
-    group.sequences = std::move(beams);
-    return absl::OkStatus();
-  }
-
   const SharingOptions& options_;
-  KvCacheManager cache_;
+  KvCacheManager& cache_;
+  Scheduler scheduler_;
   std::span<const TraceRequest> requests_;
   Random random_;
-  std::size_t next_ = 0;  // the first request that was not admitted yet
-  std::vector<Group> running_;
-  std::deque<Group> preempted_;
-  bool preempted_in_step_ = false;
-  bool warm_ = false;
+  std::size_t next_ = 0;  // the first request that was not offered yet
   std::size_t finished_ = 0;
+  bool warm_ = false;
   std::int64_t steps_ = 0;
   double saved_ = 0;
+
+  std::vector<BeamUpdate> updates_;                   // of this step
+  std::vector<std::vector<BeamSurvivor>> survivors_;  // what they refer to
 };
 
 }  // namespace
@@ -221,12 +157,17 @@ absl::StatusOr<double> SharingSavedPercent(
     const SharingOptions& options, std::span<const TraceRequest> requests) {
   absl::StatusOr<KvCacheManager> cache = KvCacheManager::Create(
       {.pool = {.num_blocks = options.block_size.FullBlocks(options.capacity),
-                .watermark = 0.01},
+                .watermark = options.watermark},
        .groups = {{.block_size = options.block_size}},
        .max_sequence_tokens = options.max_sequence_tokens,
        .max_sequences = 2 * options.max_num_seqs});
   if (!cache.ok()) return cache.status();
-  return SharingBatch(options, *std::move(cache), requests).Run();
+  absl::StatusOr<Scheduler> scheduler = Scheduler::Create(
+      {.max_num_batched_tokens = options.max_num_batched_tokens,
+       .max_num_seqs = options.max_num_seqs},
+      *cache);
+  if (!scheduler.ok()) return scheduler.status();
+  return SharingBatch(options, *cache, *std::move(scheduler), requests).Run();
 }
 
 }  // namespace pagedkv::sim

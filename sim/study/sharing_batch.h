@@ -25,6 +25,8 @@ struct SharingOptions {
   BlockSize block_size{16};
   TokenCount max_sequence_tokens{0};
   std::int32_t max_num_seqs = 256;
+  TokenCount max_num_batched_tokens{8192};
+  double watermark = 0.01;
   /// Beam search: after a step each beam goes on from itself, or, with this
   /// probability in 1/10,000, from one of the others, all equally likely; who
   /// has no successor is dropped. An assumption: which hypotheses survive
@@ -33,9 +35,9 @@ struct SharingOptions {
   std::uint64_t seed = 0;
 };
 
-/// What sharing saves, with requests as `requests` in a queue that never
-/// empties, all of whose sequences get the same output length: the mean over
-/// steps, without warm-up and drain, of
+/// What sharing saves on the library's scheduler, with `requests` in a queue
+/// that never empties; each has so many sequences, all of its output length.
+/// The mean over steps, without warm-up and drain, of
 ///   100 * (1 - blocks in use / entries of all block tables).
 /// Internal where no step counts.
 absl::StatusOr<double> SharingSavedPercent(

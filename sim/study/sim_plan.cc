@@ -280,6 +280,7 @@ absl::StatusOr<SimPlan> MakeSimPlan(const SimOptions& options) {
   absl::StatusOr<ReportPool> pool = PlanPool(options, *model, *block_size);
   if (!pool.ok()) return pool.status();
   plan.model = std::move(model->report);
+  plan.hybrid = std::move(model->hybrid);
   plan.pool = *std::move(pool);
   plan.simulation.max_sequence_tokens = plan.model.max_sequence_tokens;
   plan.simulation.capacity = plan.pool.slots.value_or(TokenCount(0));

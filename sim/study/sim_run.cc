@@ -237,6 +237,15 @@ Report MakeReport(const SimPlan& plan, TraceSummary trace,
   return report;
 }
 
+absl::Status AddKvCacheGroups(const SimPlan& plan, Report& report) {
+  if (!plan.hybrid) return absl::OkStatus();
+  absl::StatusOr<KvGroupsReport> groups = ComputeKvGroupUse(
+      *plan.hybrid, report.results.front().requests.lengths());
+  if (!groups.ok()) return groups.status();
+  report.kv_cache_groups = *std::move(groups);
+  return absl::OkStatus();
+}
+
 void AddHitBounds(std::span<const TraceRequest> requests,
                   const SimulationOptions& simulation, Report& report) {
   for (PolicyResult& result : report.results) {
@@ -281,6 +290,9 @@ absl::StatusOr<Report> RunSimPlan(const SimPlan& plan,
 
   Report report = MakeReport(plan, std::move(workload->summary), *runs);
   AddHitBounds(workload->requests, simulation, report);
+  if (absl::Status status = AddKvCacheGroups(plan, report); !status.ok()) {
+    return status;
+  }
   if (options.timing) {
     report.wall_s =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
