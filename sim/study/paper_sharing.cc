@@ -10,8 +10,8 @@
 
 #include "pagedkv/types.h"
 #include "sim/study/paper_topics.h"
-#include "sim/study/parallel.h"
 #include "sim/study/sharing_batch.h"
+#include "sim/study/task_pool.h"
 #include "sim/workload/builtin_workload.h"
 
 namespace pagedkv::sim {
@@ -84,12 +84,13 @@ PaperChecks Check(const Experiment& experiment, const PaperOptions& options) {
   const auto num_seeds = static_cast<std::size_t>(options.seeds);
   std::vector<absl::StatusOr<double>> measured(
       experiment.rows.size() * num_seeds, absl::UnknownError("not run"));
-  ForEachInParallel(measured.size(), [&](std::size_t i) {
+  const auto measure = [&](std::size_t i) {
     const Row& row = experiment.rows[i / num_seeds];
     const std::int64_t num_requests =
         options.requests > 0 ? options.requests : NumRequests(row.workload);
     measured[i] = Measure(experiment, row, 1 + i % num_seeds, num_requests);
-  });
+  };
+  RunTasks(measured.size(), /*num_threads=*/0, measure, [] {});
   std::vector<PaperCheck> checks;
   for (std::size_t r = 0; r < experiment.rows.size(); ++r) {
     const Row& row = experiment.rows[r];

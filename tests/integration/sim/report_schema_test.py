@@ -26,6 +26,12 @@ RUNS = [
      "--num-blocks", "500", *FIXED, "--rate", "20"],
     ["--workload", "alpaca", *MODEL, "--gpu", "h100", "--weights", "26GB",
      *FIXED, "--saturate"],
+    # Layers that keep different tokens: windows, an image, a state.
+    ["--workload", "azure-conv-2023", "--model", "gemma-3-27b",
+     "--memory", "100GiB", "--policies", "paged-16"],
+    ["--workload", "alpaca", "--model", "llama-3.2-11b-vision",
+     "--memory", "100GiB", "--policies", "contiguous-oracle"],
+    ["--workload", "alpaca", "--model", "jamba-v0.1", "--memory", "10GiB"],
     # Nothing but a drain, and nothing that ever fits.
     ["--workload", "alpaca", *MODEL, "--memory", "12GiB", "--requests", "1"],
     ["--workload", "sharegpt", *MODEL, "--num-blocks", "2",
