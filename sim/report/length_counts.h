@@ -14,8 +14,9 @@ namespace pagedkv::sim {
 /// bounded by the longest request. Thread-compatible.
 class LengthCounts {
  public:
-  /// REQUIRES: both >= 1.
+  /// A request without prompt or output is never in memory.
   void Add(std::int32_t prompt_tokens, std::int32_t output_tokens) {
+    if (prompt_tokens < 1 || output_tokens < 1) return;
     const auto first = static_cast<std::size_t>(prompt_tokens);
     const std::size_t last =
         first + static_cast<std::size_t>(output_tokens) - 1;

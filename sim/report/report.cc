@@ -72,7 +72,8 @@ std::vector<std::string> Report::Warnings() const {
   if (kv_cache_groups) {
     warnings.push_back(absl::StrFormat(
         "the layers of %s keep different tokens: the policies hold all tokens "
-        "in all layers; what its %d KV cache groups would hold is shown apart",
+        "of the requests in all layers, and neither images nor states; what "
+        "its %d KV cache groups would hold is shown apart",
         model.name, kv_cache_groups->groups.size()));
   }
   if (!fell_back.empty()) {

@@ -40,7 +40,7 @@ TEST(ReproducePaperReportTest, OneMissedFigureFailsTheWhole) {
 TEST(ReproducePaperReportTest, TheTableHasBothFiguresAndTheVerdict) {
   const std::string text = PaperChecksToText({.seeds = 3}, Examples());
   EXPECT_THAT(text,
-              HasSubstr("2038 |          2038 |     exact | slots | pass"));
+              HasSubstr("2038 |          2038 |     exact | slots |    pass"));
   EXPECT_THAT(text, HasSubstr("44.30 to 66.30 | 51.00 +- 2.48"));
   EXPECT_THAT(text, HasSubstr("toy.exact: by hand"));
   EXPECT_THAT(text, HasSubstr("the seeds 1 to 3"));

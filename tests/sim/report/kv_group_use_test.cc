@@ -74,7 +74,7 @@ TEST(KvGroupUseTest, SumsWhatEachGroupTakesByHand) {
   ASSERT_THAT(report->groups, SizeIs(2));
   // Full: 5 blocks at the end; over the steps (1 + 4 * (2 + 3 + 4 + 5)) / 17.
   EXPECT_EQ(report->groups[0].final_length.held, Bytes(5 * 16));
-  EXPECT_EQ(report->groups[0].residency.held, Bytes(57 * 16 / 17));
+  EXPECT_EQ(report->groups[0].residency.held, Bytes((57 * 16 + 8) / 17));
   EXPECT_EQ(report->groups[0].residency.wasted_pct, 0);
   // Sliding: a window of 8 touches 3 blocks at most.
   EXPECT_EQ(report->groups[1].final_length.held, Bytes(3 * 16));

@@ -61,7 +61,7 @@ TEST(PaperStudyTest, BatchesAreThePapers) {
 
 TEST(PaperStudyTest, SharingIsThePapers) {
   ExpectAllPass(Study({.seeds = 3, .requests = 3000, .only = "parallel"}));
-  ExpectAllPass(Study({.seeds = 1, .requests = 2000, .only = "beam"}));
+  ExpectAllPass(Study({.seeds = 2, .requests = 3000, .only = "beam"}));
 }
 
 TEST(PaperStudyTest, BlockSizesAreThePrototypes) {
@@ -70,7 +70,7 @@ TEST(PaperStudyTest, BlockSizesAreThePrototypes) {
 
 TEST(PaperStudyTest, TheSameOptionsGiveTheSameFigures) {
   const PaperOptions options = {
-      .seeds = 2, .requests = 500, .only = "fig2,beam"};
+      .seeds = 2, .requests = 1200, .only = "fig2,beam"};
   const std::vector<PaperCheck> first = Study(options);
   const std::vector<PaperCheck> second = Study(options);
   ASSERT_EQ(first.size(), second.size());
@@ -82,7 +82,7 @@ TEST(PaperStudyTest, TheSameOptionsGiveTheSameFigures) {
 
 TEST(PaperStudyTest, EachCheckSaysWhereAndHowAndItsIdIsItsOwn) {
   std::set<std::string> ids;
-  for (const PaperCheck& check : Study({.seeds = 1, .requests = 600})) {
+  for (const PaperCheck& check : Study({.seeds = 1, .requests = 1000})) {
     EXPECT_TRUE(ids.insert(check.id).second) << check.id << " comes twice";
     EXPECT_FALSE(check.where.empty()) << check.id;
     EXPECT_FALSE(check.setting.empty()) << check.id;
