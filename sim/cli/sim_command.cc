@@ -209,6 +209,26 @@ void AddSchedulingOptions(CLI::App& sim, SimOptions& options) {
       ->group(group);
 }
 
+void AddFleetOptions(CLI::App& sim, SimOptions& options) {
+  const std::string group = "Fleet";
+  sim.add_option("--replicas", options.replicas,
+                 "Equal engines, each with a pool of its own")
+      ->capture_default_str()
+      ->group(group);
+  sim.add_option("--router", options.router,
+                 "round-robin, random, least-loaded, power-of-two or "
+                 "prefix-aware (default: round-robin)")
+      ->group(group);
+  sim.add_option("--router-delay", options.router_delay,
+                 "Age of what a prefix-aware router knows of the caches, such "
+                 "as 200ms (default: 0s)")
+      ->group(group);
+  sim.add_option("--outage", options.outages,
+                 "A replica that fails and comes back, such as 0@60s..90s; its "
+                 "requests are routed anew. May be repeated")
+      ->group(group);
+}
+
 void AddReportOptions(CLI::App& sim, State& state) {
   const std::string group = "Report";
   sim.add_option("--weight", state.options.weight,
@@ -244,6 +264,7 @@ void AddSimCommand(CLI::App& app, int& exit_code) {
   AddModelOptions(*sim, state->options);
   AddPoolOptions(*sim, state->options);
   AddSchedulingOptions(*sim, state->options);
+  AddFleetOptions(*sim, state->options);
   AddReportOptions(*sim, *state);
   sim->callback([state, &exit_code] { exit_code = Run(*state); });
 }

@@ -7,6 +7,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "sim/replay/router.h"
 #include "sim/report/decimal.h"
 #include "sim/trace/sha256.h"
 
@@ -182,6 +183,32 @@ json HitToJson(const PolicyResult& result) {
   return document;
 }
 
+json FleetToJson(const FleetOptions& fleet) {
+  json outages = json::array();
+  for (const Outage& outage : fleet.outages) {
+    outages.push_back({{"replica", outage.replica},
+                       {"begin_s", Seconds(outage.begin_ns)},
+                       {"end_s", Seconds(outage.end_ns)}});
+  }
+  return {{"replicas", fleet.num_replicas},
+          {"router", RouterName(fleet.router)},
+          {"knowledge_delay_s", Seconds(fleet.knowledge_delay_ns)},
+          {"outages", outages}};
+}
+
+json ReplicasToJson(const std::vector<ReplicaTotals>& replicas) {
+  json rows = json::array();
+  for (const ReplicaTotals& replica : replicas) {
+    rows.push_back({{"routed", replica.routed},
+                    {"routed_prompt_tokens", replica.routed_prompt_tokens},
+                    {"lost", replica.lost},
+                    {"finished", replica.finished},
+                    {"preemptions", replica.preemptions},
+                    {"hit_token_weighted", replica.hits.rates().token}});
+  }
+  return rows;
+}
+
 json ResultToJson(const Report& report, const PolicyResult& result) {
   const Metrics& metrics = result.metrics;
   const SimulationTotals& totals = result.totals;
@@ -241,6 +268,9 @@ json ResultToJson(const Report& report, const PolicyResult& result) {
       {"steps", totals.steps},
       {"duration_s", Seconds(totals.end_ns)}};
   if (UsesPrefixCache(report, result)) document["hit"] = HitToJson(result);
+  if (!totals.replicas.empty()) {
+    document["replicas"] = ReplicasToJson(totals.replicas);
+  }
   if (result.policy.kind == PolicyKind::kConcat) {
     document["growth"] = {
         {"copied_slots", totals.copied_slots},
@@ -295,6 +325,9 @@ std::string ReportToJson(const Report& report) {
       {"baseline", report.results.front().policy.id()},
       {"results", results},
       {"warnings", report.Warnings()}};
+  if (options.fleet.num_replicas > 1 || !options.fleet.outages.empty()) {
+    document["fleet"] = FleetToJson(options.fleet);
+  }
   Sha256 hash;
   hash.Update(CanonicalText(document));
   document["hash"] = hash.Finish();

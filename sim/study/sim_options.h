@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace pagedkv::sim {
 
@@ -57,6 +58,12 @@ struct SimOptions {
   std::string prefix_cache = "off";
   std::optional<std::string> eviction;
   std::string sessions = "closed";
+
+  // Fleet.
+  std::int32_t replicas = 1;
+  std::optional<std::string> router;
+  std::optional<std::string> router_delay;
+  std::vector<std::string> outages = {};  ///< as "0@60s..90s"
 
   // Report.
   std::string weight = "time";

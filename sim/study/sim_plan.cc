@@ -15,6 +15,7 @@
 #include "pagedkv/eviction_policy.h"
 #include "pagedkv/types.h"
 #include "sim/report/decimal.h"
+#include "sim/study/fleet_plan.h"
 #include "sim/study/option_checks.h"
 #include "sim/study/pool_plan.h"
 #include "sim/study/units.h"
@@ -94,7 +95,7 @@ absl::StatusOr<WorkloadOptions> PlanWorkload(const SimOptions& options) {
   return workload;
 }
 
-/// Sharing of content, and sessions; returns `simulation` with them.
+/// Sharing of content, sessions and fleet; returns `simulation` with them.
 absl::StatusOr<SimulationOptions> PlanPrefixCache(
     const SimOptions& options, const std::vector<Policy>& policies,
     SimulationOptions simulation) {
@@ -134,6 +135,9 @@ absl::StatusOr<SimulationOptions> PlanPrefixCache(
         "unknown --sessions '%s': use closed or open", options.sessions));
   }
   simulation.closed_loop = options.sessions == "closed";
+  absl::StatusOr<FleetOptions> fleet = PlanFleet(options, simulation);
+  if (!fleet.ok()) return fleet.status();
+  simulation.fleet = *std::move(fleet);
   return simulation;
 }
 

@@ -360,6 +360,12 @@ const Mistake kMistakes[] = {
        o.eviction = "fifo";
      },
      "unknown --eviction 'fifo': use lru, lfu"},
+    {"RouterWithoutFleet", [](SimOptions& o) { o.router = "random"; },
+     "--router needs --replicas of 2 or more"},
+    {"SaturatedFleet", [](SimOptions& o) { o.replicas = 2; },
+     "--replicas needs arrival times"},
+    {"NoReplica", [](SimOptions& o) { o.replicas = 0; },
+     "--replicas must be from 1 to 1,024"},
     {"UnknownSessions", [](SimOptions& o) { o.sessions = "half"; },
      "unknown --sessions 'half': use closed or open"},
     {"UnknownPrefixCache", [](SimOptions& o) { o.prefix_cache = "yes"; },
