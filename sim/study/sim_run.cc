@@ -242,9 +242,10 @@ void AddHitBounds(std::span<const TraceRequest> requests,
   for (PolicyResult& result : report.results) {
     if (!UsesPrefixCache(report, result)) continue;
     const BlockSize block = result.policy.block_size;
-    result.hit_bounds =
-        ComputeHitBounds(requests, simulation.trace_block, block,
-                         block.FullBlocks(simulation.capacity) - BlockCount(1));
+    result.hit_bounds = ComputeHitBounds(
+        requests, simulation.trace_block, block,
+        (block.FullBlocks(simulation.capacity) - BlockCount(1)) *
+            simulation.fleet.num_replicas);
   }
 }
 
