@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/cli/trace_command.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <iostream>
 #include <map>
@@ -19,7 +20,6 @@
 #include "sim/report/decimal.h"
 #include "sim/trace/trace_reader.h"
 #include "sim/trace/trace_writer.h"
-#include "sim/workload/builtin_workload.h"
 #include "sim/workload/workload_source.h"
 
 namespace pagedkv::sim {
@@ -51,24 +51,35 @@ int Inspect(const WorkloadOptions& options, Render render) {
                       .keep_out_of_order = options.sort,
                       .max_sequence_tokens = options.max_sequence_tokens,
                       .max_requests = options.requests,
-                      .block_tokens = options.trace_block_tokens});
+                      .block_tokens = options.trace_block_tokens,
+                      .sessions = options.sessions});
   if (!inspection.ok()) return ReportBadInput(inspection.status());
   return Print(render(*inspection));
 }
 
-/// Writes the workload that `options` name as a trace.
+/// Writes the workload that `options` name as a trace, with blocks of
+/// `out_block` tokens; 0: as they are.
 absl::StatusOr<TraceSummary> Write(const WorkloadOptions& options,
-                                   const std::string& path) {
+                                   const std::string& path,
+                                   std::int32_t out_block) {
   // The name is looked at before the trace is read.
-  if (absl::Status known = TraceWriter::ForPath(path, BlockSize(1)).status();
+  if (absl::Status known = TraceWriter::ForPath(path, {}).status();
       !known.ok()) {
     return known;
   }
   const absl::StatusOr<LoadedWorkload> workload = LoadWorkload(options);
   if (!workload.ok()) return workload.status();
   const std::int32_t block = workload->summary.trace_block_tokens;
-  const absl::StatusOr<TraceWriter> writer =
-      TraceWriter::ForPath(path, BlockSize(block > 0 ? block : 1));
+  const auto follows = [](const TraceRequest& each) {
+    return each.follows >= 0;
+  };
+  absl::StatusOr<TraceWriter> writer = TraceWriter::ForPath(
+      path, {.block = BlockSize(block > 0 ? block : 1),
+             .out_block = BlockSize(out_block > 0 ? out_block
+                                    : block > 0   ? block
+                                                  : 1),
+             .sessions = std::any_of(workload->requests.begin(),
+                                     workload->requests.end(), follows)});
   if (!writer.ok()) return writer.status();
   absl::StatusOr<AtomicFile> file = AtomicFile::Create(path);
   if (!file.ok()) return file.status();
@@ -88,8 +99,9 @@ absl::StatusOr<TraceSummary> Write(const WorkloadOptions& options,
   return workload->summary;
 }
 
-int WriteAndTell(const WorkloadOptions& options, const std::string& path) {
-  const absl::StatusOr<TraceSummary> summary = Write(options, path);
+int WriteAndTell(const WorkloadOptions& options, const std::string& path,
+                 std::int32_t out_block) {
+  const absl::StatusOr<TraceSummary> summary = Write(options, path, out_block);
   if (!summary.ok()) return ReportBadInput(summary.status());
   return Print(absl::StrFormat(
       "%s: %s requests over %s s (%.3f/s), %s prompt and %s output tokens; %s "
@@ -104,7 +116,16 @@ struct State {
   WorkloadOptions options;
   std::string format = "table";
   std::string out;
+  std::int32_t out_block_tokens = 0;
 };
+
+void AddOutBlockSize(CLI::App& command, State& state) {
+  command
+      .add_option("--block-size", state.out_block_tokens,
+                  "Tokens per block id in a .jsonl; others' tools expect 512 "
+                  "(default: as they are)")
+      ->check(CLI::Range(1, 1 << 20));
+}
 
 void AddInspect(CLI::App& trace, int& exit_code) {
   CLI::App* command = trace.add_subcommand(
@@ -125,14 +146,16 @@ void AddInspect(CLI::App& trace, int& exit_code) {
 
 void AddGenerate(CLI::App& trace, int& exit_code) {
   CLI::App* command =
-      trace.add_subcommand("generate", "Write a built-in workload as a trace");
+      trace.add_subcommand("generate", "Write a generated workload as a trace");
   const auto state = std::make_shared<State>();
   std::string names;
-  for (const BuiltinWorkload& workload : BuiltinWorkload::All()) {
-    absl::StrAppendFormat(&names, "%s%s", names.empty() ? "" : ", ",
-                          workload.name);
+  for (const std::string& name : WorkloadNames()) {
+    absl::StrAppendFormat(&names, "%s%s", names.empty() ? "" : ", ", name);
   }
-  command->add_option("name", state->options.workload, names)->required();
+  command
+      ->add_option("name", state->options.workload,
+                   names + ", or a description that ends with .json")
+      ->required();
   command
       ->add_option("--requests", state->options.requests,
                    "How many (default: as the workload has)")
@@ -142,8 +165,10 @@ void AddGenerate(CLI::App& trace, int& exit_code) {
       ->add_option("--out", state->out,
                    "The file: .csv as Azure, .jsonl as Mooncake")
       ->required();
+  AddOutBlockSize(*command, *state);
   command->callback([state, &exit_code] {
-    exit_code = WriteAndTell(state->options, state->out);
+    exit_code =
+        WriteAndTell(state->options, state->out, state->out_block_tokens);
   });
 }
 
@@ -159,8 +184,10 @@ void AddConvert(CLI::App& trace, int& exit_code) {
       ->required();
   AddReadOptions(*command, state->options);
   AddRateOptions(*command, state->options, "as recorded");
+  AddOutBlockSize(*command, *state);
   command->callback([state, &exit_code] {
-    exit_code = WriteAndTell(state->options, state->out);
+    exit_code =
+        WriteAndTell(state->options, state->out, state->out_block_tokens);
   });
 }
 

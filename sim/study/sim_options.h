@@ -6,6 +6,8 @@
 #include <optional>
 #include <string>
 
+#include "sim/trace/trace_reader.h"
+
 namespace pagedkv::sim {
 
 /// The share of a GPU's memory that is used where nothing else is said.
@@ -23,6 +25,7 @@ struct SimOptions {
   bool skip_malformed = false;
   bool strict = false;
   bool sort = false;
+  SessionLoop sessions = SessionLoop::kRecorded;
 
   // Policies, separated by commas; the first is the baseline.
   std::string policies =
