@@ -11,16 +11,20 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
 
 #include "pagedkv/types.h"
+#include "sim/cli/fit_report.h"
 #include "sim/cli/read_options.h"
 #include "sim/cli/trace_inspection.h"
 #include "sim/report/atomic_file.h"
 #include "sim/report/decimal.h"
 #include "sim/trace/trace_reader.h"
 #include "sim/trace/trace_writer.h"
+#include "sim/workload/trace_fit.h"
 #include "sim/workload/workload_source.h"
+#include "sim/workload/workload_spec_json.h"
 
 namespace pagedkv::sim {
 namespace {
@@ -191,15 +195,55 @@ void AddConvert(CLI::App& trace, int& exit_code) {
   });
 }
 
+int Fit(const WorkloadOptions& options, const std::string& out) {
+  const absl::StatusOr<LoadedWorkload> trace = LoadWorkload(options);
+  if (!trace.ok()) return ReportBadInput(trace.status());
+  const absl::StatusOr<TraceFit> fit = FitTrace(*trace, options.seed);
+  if (!fit.ok()) return ReportBadInput(fit.status());
+  if (!out.empty()) {
+    absl::StatusOr<AtomicFile> file = AtomicFile::Create(out);
+    if (!file.ok()) return ReportBadInput(file.status());
+    file->Append(WorkloadSpecToJson(fit->spec));
+    if (absl::Status done = file->Commit(); !done.ok()) {
+      return ReportBadInput(done);
+    }
+  }
+  return Print(FitToText(*fit));
+}
+
+void AddFit(CLI::App& trace, int& exit_code) {
+  CLI::App* command = trace.add_subcommand(
+      "fit", "Describe a workload like a trace, and how like it is");
+  const auto state = std::make_shared<State>();
+  command->add_option("file", state->options.trace, "The trace")->required();
+  AddReadOptions(*command, state->options);
+  command
+      ->add_option("--seed", state->options.seed,
+                   "Of the workload that is compared")
+      ->capture_default_str();
+  command->add_option("--out", state->out,
+                      "The description, for --workload: a file that ends with "
+                      ".json");
+  command->callback([state, &exit_code] {
+    if (!state->out.empty() && !absl::EndsWith(state->out, ".json")) {
+      exit_code = ReportBadInput(absl::InvalidArgumentError(
+          state->out + ": end its name with .json, as --workload needs it"));
+      return;
+    }
+    exit_code = Fit(state->options, state->out);
+  });
+}
+
 }  // namespace
 
 void AddTraceCommand(CLI::App& app, int& exit_code) {
   CLI::App* trace =
-      app.add_subcommand("trace", "Inspect, generate and convert traces");
+      app.add_subcommand("trace", "Inspect, generate, convert and fit traces");
   trace->require_subcommand(1);
   AddInspect(*trace, exit_code);
   AddGenerate(*trace, exit_code);
   AddConvert(*trace, exit_code);
+  AddFit(*trace, exit_code);
 }
 
 }  // namespace pagedkv::sim

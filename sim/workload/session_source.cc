@@ -121,14 +121,17 @@ SessionSource::Session SessionSource::StartSession(std::size_t class_index) {
       .random = Random(seed_, Key(seed_, Use::kSession, class_index, number)),
       .line = ContentLine(spec_.block)};
   state.next_start_ns = state.starts->Next();
-  session.turns_left = spec.turns.At(session.random.Word());
   const ContentLine empty = session.line;
   for (int draws = 0; draws < kMaxDraws; ++draws) {
     session.line = empty;
     BeginWithSharedTexts(class_index, session);
-    if (DrawTurn(spec.first_message, session)) return session;
+    if (!DrawTurn(spec.first_message, session)) continue;
+    const std::int64_t prompt = session.line.num_tokens() + session.message;
+    session.turns_left = spec.turns.For(prompt).At(session.random.Word());
+    return session;
   }
   session.line = empty;
+  session.turns_left = 1;
   session.message = 1;
   session.answer = 1;
   return session;

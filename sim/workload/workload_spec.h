@@ -47,10 +47,11 @@ struct SharedTexts {
 struct ByPrompt {
   struct Range {
     std::int64_t up_to = std::numeric_limits<std::int64_t>::max();
-    Distribution tokens;
+    Distribution values{1};
     friend bool operator==(const Range&, const Range&) = default;
   };
-  std::vector<Range> ranges;  ///< at least one; `up_to` rises, the last is max
+  /// At least one; `up_to` rises, the last is max.
+  std::vector<Range> ranges = std::vector<Range>(1);
 
   [[nodiscard]] const Distribution& For(std::int64_t prompt_tokens) const;
   friend bool operator==(const ByPrompt&, const ByPrompt&) = default;
@@ -63,7 +64,7 @@ struct WorkloadClass {
   std::string name;
   ArrivalSpec arrivals;
   std::vector<SharedTexts> shared = {};  ///< in this order, then the message
-  Distribution turns{1};
+  ByPrompt turns;                        ///< by that of the first turn
   Distribution first_message{1};  ///< tokens of the user's, of the first turn
   Distribution message{1};        ///< of the turns after it, or a tool's result
   ByPrompt answer;
@@ -78,6 +79,8 @@ struct WorkloadClass {
   /// Prompt and answer together; a session ends before a turn that is longer.
   std::int64_t max_context_tokens = std::int64_t{1} << 30;
 
+  /// Of a session; those that `max_context_tokens` cuts short count in full.
+  [[nodiscard]] double MeanTurns() const;
   friend bool operator==(const WorkloadClass&, const WorkloadClass&) = default;
 };
 

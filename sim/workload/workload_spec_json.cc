@@ -121,9 +121,13 @@ class SpecReader {
       return Distribution(range.min);
     };
     const Distribution none(0);
-    const Distribution one(1);
-    spec.turns = read("turns", {1, kMaxPerSession}, &one);
-    const bool several = spec.turns.max() > 1;
+    if (const Json* turns = reader.Find("turns")) {
+      spec.turns = ReadByPrompt(*turns, place + ".turns", {1, kMaxPerSession});
+    }
+    bool several = false;
+    for (const ByPrompt::Range& range : spec.turns.ranges) {
+      several = several || range.values.max() > 1;
+    }
     spec.message = read("message_tokens", {0, kMaxTokens}, nullptr);
     spec.first_message =
         read("first_message_tokens", {1, kMaxTokens}, &spec.message);
@@ -133,9 +137,9 @@ class SpecReader {
           "given");
     }
     if (const Json* answer = reader.Find("answer_tokens")) {
-      spec.answer = ReadByPrompt(*answer, place + ".answer_tokens");
+      spec.answer =
+          ReadByPrompt(*answer, place + ".answer_tokens", {1, kMaxTokens});
     } else {
-      spec.answer.ranges.emplace_back();
       reader.Fail("'answer_tokens' is missing");
     }
     spec.think_time_ms =
@@ -246,40 +250,40 @@ class SpecReader {
     return texts;
   }
 
-  ByPrompt ReadByPrompt(const Json& json, const std::string& place) {
-    constexpr Range kRange = {1, kMaxTokens};
+  ByPrompt ReadByPrompt(const Json& json, const std::string& place,
+                        Range range) {
     if (!json.is_object() || !json.contains("by_prompt")) {
-      return {.ranges = {{.tokens = ReadDistribution(json, place, kRange)}}};
+      return {.ranges = {{.values = ReadDistribution(json, place, range)}}};
     }
     JsonObjectReader reader(json, place);
     const Json* rows = reader.Find("by_prompt");
     ByPrompt by_prompt;
     if (rows == nullptr || !rows->is_array() || rows->empty()) {
       reader.Fail("'by_prompt' must be an array of at least one");
-      by_prompt.ranges.emplace_back();
       Keep(reader.status());
       return by_prompt;
     }
+    by_prompt.ranges.clear();
     for (std::size_t i = 0; i < rows->size(); ++i) {
       const std::string row_place = absl::StrCat(place, ".by_prompt[", i, "]");
       JsonObjectReader row((*rows)[i], row_place);
-      ByPrompt::Range range;
+      ByPrompt::Range part;
       if (i + 1 < rows->size()) {
-        range.up_to = row.Integer({"up_to_tokens"}, kMaxTokens);
-        if (i > 0 && range.up_to <= by_prompt.ranges.back().up_to) {
+        part.up_to = row.Integer({"up_to_tokens"}, kMaxTokens);
+        if (i > 0 && part.up_to <= by_prompt.ranges.back().up_to) {
           row.Fail("'up_to_tokens' must rise from row to row");
         }
       } else if (row.Has("up_to_tokens")) {
         row.Fail("the last row is for all longer prompts: no 'up_to_tokens'");
       }
-      if (const Json* tokens = row.Find("tokens")) {
-        range.tokens = ReadDistribution(*tokens, row_place + ".tokens", kRange);
+      if (const Json* values = row.Find("values")) {
+        part.values = ReadDistribution(*values, row_place + ".values", range);
       } else {
-        row.Fail("'tokens' is missing");
+        row.Fail("'values' is missing");
       }
       row.RefuseOtherKeys();
       Keep(row.status());
-      by_prompt.ranges.push_back(std::move(range));
+      by_prompt.ranges.push_back(std::move(part));
     }
     reader.RefuseOtherKeys();
     Keep(reader.status());
@@ -355,14 +359,14 @@ OrderedJson ToJson(const Distribution& distribution) {
 }
 
 OrderedJson ToJson(const ByPrompt& by_prompt) {
-  if (by_prompt.ranges.size() == 1) return ToJson(by_prompt.ranges[0].tokens);
+  if (by_prompt.ranges.size() == 1) return ToJson(by_prompt.ranges[0].values);
   OrderedJson rows = OrderedJson::array();
   for (const ByPrompt::Range& range : by_prompt.ranges) {
     OrderedJson row = OrderedJson::object();
     if (rows.size() + 1 < by_prompt.ranges.size()) {
       row["up_to_tokens"] = range.up_to;
     }
-    row["tokens"] = ToJson(range.tokens);
+    row["values"] = ToJson(range.values);
     rows.push_back(std::move(row));
   }
   return {{"by_prompt", std::move(rows)}};

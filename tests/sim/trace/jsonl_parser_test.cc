@@ -172,7 +172,7 @@ TEST(JsonlParserTest, RefusesWhatContradictsTheFirstRow) {
                        R"({"timestamp":0,"input_length":5,"output_length":4,)"
                        R"("block_tokens":8})")
                   .message(),
-              HasSubstr(":2:67: block_tokens: expected 4 as in the first row, "
+              HasSubstr(":2:66: block_tokens: expected 4 as in the first row, "
                         "found 8"));
   EXPECT_THAT(ReadText(R"({"timestamp":0,"input_length":5,"output_length":4,)"
                        R"("block_tokens":0})")
