@@ -10,10 +10,12 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 
 #include "pagedkv/eviction_policy.h"
+#include "sim/cli/read_options.h"
 #include "sim/report/report_json.h"
 #include "sim/report/summary_table.h"
 #include "sim/study/interrupt.h"
@@ -74,8 +76,9 @@ void AddWorkloadOptions(CLI::App& sim, SimOptions& options) {
                  "A trace file; its format is detected")
       ->group(group);
   sim.add_option("--workload", options.workload,
-                 "A built-in workload: sharegpt, alpaca, azure-conv-2023, "
-                 "azure-code-2023 or mooncake-conversation")
+                 absl::StrCat("A workload that needs no file (",
+                              absl::StrJoin(WorkloadNames(), ", "),
+                              ") or a description that ends with .json"))
       ->group(group);
   sim.add_option("--requests", options.requests,
                  "The first N requests (default: all)")
@@ -87,6 +90,7 @@ void AddWorkloadOptions(CLI::App& sim, SimOptions& options) {
                  "Of all that is drawn: workloads, intervals")
       ->capture_default_str()
       ->group(group);
+  AddSessionsOption(sim, options.sessions)->group(group);
   sim.add_flag("--skip-malformed", options.skip_malformed,
                "Count malformed rows of a trace instead of stopping")
       ->group(group);

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "sim/trace/trace_reader.h"
+
 namespace pagedkv::sim {
 
 /// The share of a GPU's memory that is used where nothing else is said.
@@ -24,6 +26,7 @@ struct SimOptions {
   bool skip_malformed = false;
   bool strict = false;
   bool sort = false;
+  SessionLoop sessions = SessionLoop::kRecorded;
 
   // Policies, separated by commas; the first is the baseline.
   std::string policies =

@@ -93,6 +93,7 @@ absl::StatusOr<WorkloadOptions> PlanWorkload(const SimOptions& options) {
   workload.skip_malformed = options.skip_malformed;
   workload.strict = options.strict;
   workload.sort = options.sort;
+  workload.sessions = options.sessions;
   return workload;
 }
 
