@@ -11,6 +11,7 @@
 #include "absl/strings/str_format.h"
 
 #include "base/check.h"
+#include "scheduler/decode_horizon.h"
 #include "scheduler/sequence_group.h"
 #include "scheduler/waiting_queue.h"
 
@@ -93,13 +94,14 @@ class Scheduler::Impl {
         cache_(cache),
         waiting_(options.policy),
         state_alignment_(StateAlignment(cache)),
+        horizon_(cache),
         slot_mapping_(static_cast<std::size_t>(cache.num_groups())),
         dirty_ranges_(static_cast<std::size_t>(cache.num_groups())),
         table_deltas_(static_cast<std::size_t>(cache.num_groups())) {}
 
   absl::Status Submit(const Request& request);
   absl::Status Abort(RequestId id);
-  absl::StatusOr<StepPlan> Schedule();
+  absl::StatusOr<StepPlan> Schedule(std::int32_t max_steps);
   absl::StatusOr<std::span<const FinishedRequest>> Update(
       std::span<const TokenId> sampled, std::span<const BeamUpdate> beams);
 
@@ -185,6 +187,9 @@ class Scheduler::Impl {
                        TokenCount num_computed, TokenCount num_tokens,
                        ScheduledSequence::Kind kind);
   [[nodiscard]] std::size_t EndOfEntries(std::size_t first) const;
+  void AddSteps(std::int32_t most, AdmissionBlock block);
+  [[nodiscard]] std::optional<BlockCount> FreeBlocksToKeep(
+      AdmissionBlock block) const;
   void FillSlotMapping();
   void TakeDeltas();
 
@@ -213,7 +218,17 @@ class Scheduler::Impl {
   Report UpdateGroup(std::size_t first, Report report);
   void UpdateSamples(Slot slot, std::span<const TokenId> sampled);
   void UpdateBeams(Slot slot, std::span<const BeamSurvivor> survivors);
-  void Finish(Slot slot, FinishReason reason, std::int32_t sequence_index,
+  // Known tokens of a sequence after a step, and whether the last is a stop.
+  struct Length {
+    std::int32_t num_tokens = 0;
+    bool stops = false;
+  };
+  [[nodiscard]] bool Stops(Slot slot, std::int32_t num_tokens,
+                           TokenId last) const;
+  [[nodiscard]] Length TakeSampled(Slot slot, SequenceId sequence,
+                                   std::vector<TokenId>& tokens,
+                                   std::span<const TokenId> sampled);
+  void Finish(Slot slot, Length length, std::int32_t sequence_index,
               bool ends_request);
   void End(Slot slot);
 
@@ -230,6 +245,7 @@ class Scheduler::Impl {
   WaitingQueue waiting_;          // with stale entries of aborted requests
   PrefixMatch match_;             // of the admission under way
   std::int64_t state_alignment_;  // block size of state-space layers; or 0
+  DecodeHorizon horizon_;
   std::int32_t num_running_sequences_ = 0;
   std::int32_t num_waiting_ = 0;
   std::int32_t num_needing_samples_ = 0;
@@ -238,8 +254,12 @@ class Scheduler::Impl {
 
   // The plan, and what it is made of.
   bool in_flight_ = false;
-  TokenCount budget_{0};  // left of the step that is being planned
-  TokenCount plan_tokens_{0};
+  TokenCount budget_{0};       // left of the step that is being planned
+  TokenCount plan_tokens_{0};  // of one of its steps
+  std::int32_t num_steps_ = 1;
+  // Where the watermark kept the first that waits out: with fewer free blocks
+  // than these it would have been for want of blocks.
+  BlockCount blocks_refused_{0};
   std::vector<ScheduledSequence> scheduled_;
   std::vector<Slot> scheduled_slots_;  // of scheduled_, or kAborted
   std::vector<std::vector<std::int64_t>> slot_mapping_;
@@ -394,7 +414,11 @@ absl::Status Scheduler::Impl::Abort(RequestId id) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<StepPlan> Scheduler::Impl::Schedule() {
+absl::StatusOr<StepPlan> Scheduler::Impl::Schedule(std::int32_t max_steps) {
+  if (max_steps < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("max_steps is %d; it must be at least 1", max_steps));
+  }
   if (in_flight_) {
     return absl::FailedPreconditionError(
         "the last plan was not reported: call Update before Schedule");
@@ -409,10 +433,13 @@ absl::StatusOr<StepPlan> Scheduler::Impl::Schedule() {
   ScheduleRunning();
   const AdmissionBlock block = ScheduleWaiting();
   plan_tokens_ = options_.max_num_batched_tokens - budget_;
-  FillSlotMapping();
+  num_steps_ = 1;
+  if (max_steps > 1) AddSteps(max_steps - 1, block);
+  if (options_.fill_slot_mapping) FillSlotMapping();
   TakeDeltas();
   in_flight_ = true;
-  return StepPlan{.scheduled = scheduled_,
+  return StepPlan{.num_steps = num_steps_,
+                  .scheduled = scheduled_,
                   .num_tokens = plan_tokens_,
                   .slot_mapping = slot_mapping_,
                   .table_deltas = table_deltas_,
@@ -644,14 +671,16 @@ AdmissionBlock Scheduler::Impl::TryAdmit(Slot slot, SequenceId sequence) {
   const TokenCount must_fit =
       options_.reserve_full_prompt ? all : TokenCount(0);
   const TokenCount count = ChunkFrom(match_.num_tokens, all, budget_);
-  BlockCount needed(0);
+  blocks_refused_ = BlockCount(0);
   if (IsGroup(live) && options_.reserve_full_prompt) {
     // What its sequences had before they were preempted, too.
     const TokenCount encoder = details.sequence.num_encoder_tokens;
-    needed = BlocksLacking(details, all) - cache_.BlocksFor(all, encoder) +
-             cache_.BlocksForForks(
-                 static_cast<std::int32_t>(group(live).members().size()), all,
-                 TokenCount(live.num_tokens), encoder);
+    const BlockCount needed =
+        BlocksLacking(details, all) - cache_.BlocksFor(all, encoder) +
+        cache_.BlocksForForks(
+            static_cast<std::int32_t>(group(live).members().size()), all,
+            TokenCount(live.num_tokens), encoder);
+    blocks_refused_ = needed;
     const BlockCount free = cache_.pool().num_free();
     if (needed > free) return AdmissionBlock::kBlocks;
     if (!running_.empty() && needed + cache_.pool().watermark_blocks() > free) {
@@ -666,10 +695,11 @@ AdmissionBlock Scheduler::Impl::TryAdmit(Slot slot, SequenceId sequence) {
                         .match = details.tokens.empty() ? nullptr : &match_});
   PAGEDKV_CHECK(granted.ok());
   if (*granted) return AdmissionBlock::kNone;
-  return BlocksLacking(details, std::max(must_fit, match_.num_tokens + count)) >
-                 cache_.pool().num_free()
-             ? AdmissionBlock::kBlocks
-             : AdmissionBlock::kWatermark;
+  const BlockCount lacking_blocks =
+      BlocksLacking(details, std::max(must_fit, match_.num_tokens + count));
+  blocks_refused_ = std::max(blocks_refused_, lacking_blocks);
+  return lacking_blocks > cache_.pool().num_free() ? AdmissionBlock::kBlocks
+                                                   : AdmissionBlock::kWatermark;
 }
 
 // Free blocks that it takes to admit `covered` tokens after `match_`, whose
@@ -688,12 +718,82 @@ BlockCount Scheduler::Impl::BlocksLacking(const RequestDetails& details,
   return lacking;
 }
 
+// Lets the plan go on for up to `most` steps more, as far as nothing else would
+// happen in them. The first step is planned, and what it says holds for all.
+void Scheduler::Impl::AddSteps(std::int32_t most, AdmissionBlock block) {
+  if (!preempted_.empty() ||
+      std::cmp_not_equal(scheduled_.size(), num_running_sequences_) ||
+      plan_tokens_ != TokenCount(num_running_sequences_)) {
+    return;
+  }
+  const std::optional<BlockCount> reserve = FreeBlocksToKeep(block);
+  if (!reserve.has_value()) return;
+  for (std::size_t i = 0; i < scheduled_.size(); ++i) {
+    const ScheduledSequence& entry = scheduled_[i];
+    if (entry.kind != ScheduledSequence::Kind::kRunning ||
+        entry.num_samples != 1) {
+      return;
+    }
+    const LiveRequest& live = request(scheduled_slots_[i]);
+    most = std::min(most, live.end_tokens - live.num_tokens - 1);
+  }
+  if (most <= 0 || scheduled_.empty()) return;
+  horizon_.Reset(most);
+  for (const ScheduledSequence& entry : scheduled_) {
+    horizon_.Add(entry.sequence);
+  }
+  const std::int32_t steps = horizon_.NumSteps(*reserve);
+  if (steps == 0) return;
+  for (const ScheduledSequence& entry : scheduled_) {
+    PAGEDKV_CHECK(TryAppend(entry.sequence, TokenCount(steps), {}));
+  }
+  num_steps_ += steps;
+}
+
+// How many free blocks further steps must leave so that the first that waits is
+// not admitted for the same cause as in this one, while nobody finishes;
+// nullopt if that cannot be said.
+std::optional<BlockCount> Scheduler::Impl::FreeBlocksToKeep(
+    AdmissionBlock block) const {
+  const bool may_find = !waiting_.empty() && cache_.pool().prefix_caching() &&
+                        !details(waiting_.front().slot).tokens.empty();
+  switch (block) {
+    case AdmissionBlock::kNone:
+    case AdmissionBlock::kSequences:
+      return BlockCount(0);
+    case AdmissionBlock::kTokenBudget:
+      if (may_find && budget_ > TokenCount(0)) return std::nullopt;
+      return BlockCount(0);
+    case AdmissionBlock::kBlocks:
+      if (may_find) return std::nullopt;
+      return BlockCount(0);
+    case AdmissionBlock::kWatermark:
+      if (may_find) return std::nullopt;
+      return blocks_refused_;
+    case AdmissionBlock::kPreempted:
+      break;
+  }
+  return std::nullopt;
+}
+
 void Scheduler::Impl::FillSlotMapping() {
   for (int group = 0; group < cache_.num_groups(); ++group) {
     std::vector<std::int64_t>& slots =
         slot_mapping_[static_cast<std::size_t>(group)];
     if (cache_.group_options(group).kind == AttentionKind::kCross) continue;
-    slots.resize(static_cast<std::size_t>(plan_tokens_.value()));
+    slots.resize(static_cast<std::size_t>(plan_tokens_.value() * num_steps_));
+    if (num_steps_ > 1) {
+      const std::size_t stride = scheduled_.size();
+      for (std::size_t i = 0; i < stride; ++i) {
+        const ScheduledSequence& entry = scheduled_[i];
+        std::size_t next = i;
+        for (std::int32_t step = 0; step < num_steps_; ++step, next += stride) {
+          slots[next] =
+              cache_.Slot(entry.sequence, entry.num_computed + step, group);
+        }
+      }
+      continue;
+    }
     std::int64_t* next = slots.data();
     for (const ScheduledSequence& entry : scheduled_) {
       if (entry.num_tokens == 1) {
@@ -831,7 +931,7 @@ absl::Status Scheduler::Impl::CheckSampled(
   if (sampled.empty() && num_needing_samples_ == 0) return absl::OkStatus();
   std::int64_t samples = 0;
   for (const ScheduledSequence& entry : scheduled_) {
-    samples += entry.num_samples;
+    samples += std::int64_t{entry.num_samples} * num_steps_;
   }
   if (std::cmp_equal(sampled.size(), samples)) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrFormat(
@@ -896,6 +996,7 @@ absl::StatusOr<std::span<const FinishedRequest>> Scheduler::Impl::Update(
   in_flight_ = false;
   finished_.clear();
   Report report{.sampled = sampled, .beams = beams};
+  const auto steps = static_cast<std::size_t>(num_steps_);
   for (std::size_t i = 0; i < scheduled_.size();) {
     const Slot slot = scheduled_slots_[i];
     if (slot == kAborted || IsGroup(request(slot))) {
@@ -906,19 +1007,17 @@ absl::StatusOr<std::span<const FinishedRequest>> Scheduler::Impl::Update(
       continue;
     }
     if (!scheduled_[i++].samples) continue;
-    const std::size_t sample = report.next_sample++;
+    const std::size_t sample = report.next_sample;
+    report.next_sample += steps;
     LiveRequest& live = request(slot);
-    ++live.num_tokens;
-    bool stops = false;
+    Length length{.num_tokens = live.num_tokens + num_steps_};
     if (live.needs_samples) {
-      RequestDetails& details = this->details(slot);
-      if (!details.tokens.empty()) details.tokens.push_back(sampled[sample]);
-      stops =
-          live.num_tokens >= live.stop_from && details.IsStop(sampled[sample]);
+      length = TakeSampled(slot, live.sequence, details(slot).tokens,
+                           sampled.subspan(sample, steps));
     }
-    if (stops || live.num_tokens == live.end_tokens) {
-      Finish(slot, stops ? FinishReason::kStop : FinishReason::kLength,
-             /*sequence_index=*/0, /*ends_request=*/true);
+    live.num_tokens = length.num_tokens;
+    if (length.stops || live.num_tokens == live.end_tokens) {
+      Finish(slot, length, /*sequence_index=*/0, /*ends_request=*/true);
     }
   }
   if (!finished_.empty()) {
@@ -938,7 +1037,8 @@ Scheduler::Impl::Report Scheduler::Impl::UpdateGroup(std::size_t first,
   std::size_t samples = 0;
   report.next_entry = EndOfEntries(first);
   for (std::size_t i = first; i < report.next_entry; ++i) {
-    samples += static_cast<std::size_t>(scheduled_[i].num_samples);
+    samples += static_cast<std::size_t>(scheduled_[i].num_samples) *
+               static_cast<std::size_t>(num_steps_);
   }
   std::span<const TokenId> sampled;
   if (!report.sampled.empty()) {
@@ -965,40 +1065,74 @@ Scheduler::Impl::Report Scheduler::Impl::UpdateGroup(std::size_t first,
   return report;
 }
 
+bool Scheduler::Impl::Stops(Slot slot, std::int32_t num_tokens,
+                            TokenId last) const {
+  return num_tokens >= request(slot).stop_from && details(slot).IsStop(last);
+}
+
+// Takes in what was sampled for one sequence of a request that wants to know,
+// in one step or several. `tokens` are all that are known of it, or none.
+Scheduler::Impl::Length Scheduler::Impl::TakeSampled(
+    Slot slot, SequenceId sequence, std::vector<TokenId>& tokens,
+    std::span<const TokenId> sampled) {
+  const bool knows_tokens = !tokens.empty();
+  Length length{.num_tokens = request(slot).num_tokens};
+  for (TokenId token : sampled) {
+    ++length.num_tokens;
+    if (knows_tokens) tokens.push_back(token);
+    length.stops = Stops(slot, length.num_tokens, token);
+    if (length.stops) break;
+  }
+  if (num_steps_ > 1 && knows_tokens && cache_.pool().prefix_caching()) {
+    // What the steps have filled can be shared only from here on; what lies
+    // behind a stop token is none of the sequence's.
+    if (length.stops) {
+      const TokenCount computed(length.num_tokens - 1);
+      PAGEDKV_CHECK(cache_.Truncate(sequence, computed).ok());
+    }
+    const absl::StatusOr<bool> indexed = cache_.TryAppend(
+        sequence, TokenCount(0), AppendOptions{.tokens = tokens});
+    PAGEDKV_CHECK(indexed.ok() && *indexed);
+  }
+  return length;
+}
+
 void Scheduler::Impl::UpdateSamples(Slot slot,
                                     std::span<const TokenId> sampled) {
   LiveRequest& live = request(slot);
   SequenceGroup& group = this->group(live);
-  if (!group.has_branched()) {
+  const bool branches = !group.has_branched();
+  if (branches) {
     survivors_.clear();
     for (std::size_t i = 0; std::cmp_less(i, group.width()); ++i) {
       survivors_.push_back({0, sampled.empty() ? TokenId(0) : sampled[i]});
     }
     group.Branch(cache_, survivors_);
-  } else if (!group.members().front().tokens.empty()) {
-    for (std::size_t i = 0; i < group.members().size(); ++i) {
-      group.members()[i].tokens.push_back(sampled[i]);
-    }
   }
-  ++live.num_tokens;
-  const bool may_stop = live.num_tokens >= live.stop_from;
-  const bool is_longest = live.num_tokens == live.end_tokens;
+  const auto steps = static_cast<std::size_t>(num_steps_);
+  const std::int32_t next_tokens = live.num_tokens + num_steps_;
   const std::size_t count = group.members().size();
   std::size_t position = 0;
   for (std::size_t i = 0; i < count; ++i) {
-    const bool stops = may_stop && details(slot).IsStop(sampled[i]);
-    if (!stops && !is_longest) {
+    SequenceGroup::Member& member = group.members()[position];
+    Length length{.num_tokens = next_tokens};
+    if (live.needs_samples && branches) {
+      length.stops = Stops(slot, next_tokens, sampled[i]);
+    } else if (live.needs_samples) {
+      length = TakeSampled(slot, member.sequence, member.tokens,
+                           sampled.subspan(i * steps, steps));
+    }
+    if (!length.stops && next_tokens != live.end_tokens) {
       ++position;
       continue;
     }
-    const std::int32_t index = group.members()[position].index;
     const bool is_last = group.members().size() == 1;
-    Finish(slot, stops ? FinishReason::kStop : FinishReason::kLength, index,
-           /*ends_request=*/is_last);
+    Finish(slot, length, member.index, /*ends_request=*/is_last);
     if (is_last) return;
     group.EndMember(cache_, position);
     --num_running_sequences_;
   }
+  live.num_tokens = next_tokens;
 }
 
 void Scheduler::Impl::UpdateBeams(Slot slot,
@@ -1006,23 +1140,22 @@ void Scheduler::Impl::UpdateBeams(Slot slot,
   LiveRequest& live = request(slot);
   ++live.num_tokens;
   if (survivors.empty() || live.num_tokens == live.end_tokens) {
-    Finish(slot,
-           survivors.empty() ? FinishReason::kStop : FinishReason::kLength,
+    Finish(slot, {.num_tokens = live.num_tokens, .stops = survivors.empty()},
            /*sequence_index=*/0, /*ends_request=*/true);
     return;
   }
   group(live).Branch(cache_, survivors);
 }
 
-void Scheduler::Impl::Finish(Slot slot, FinishReason reason,
+void Scheduler::Impl::Finish(Slot slot, Length length,
                              std::int32_t sequence_index, bool ends_request) {
-  const LiveRequest& live = request(slot);
-  finished_.push_back({.id = live.id,
-                       .reason = reason,
-                       .num_output_tokens = TokenCount(
-                           live.num_tokens - details(slot).num_prompt_tokens),
-                       .sequence_index = sequence_index,
-                       .ends_request = ends_request});
+  finished_.push_back(
+      {.id = request(slot).id,
+       .reason = length.stops ? FinishReason::kStop : FinishReason::kLength,
+       .num_output_tokens =
+           TokenCount(length.num_tokens - details(slot).num_prompt_tokens),
+       .sequence_index = sequence_index,
+       .ends_request = ends_request});
   if (ends_request) End(slot);
 }
 
@@ -1135,9 +1268,10 @@ absl::Status Scheduler::Impl::CheckSequencesOf(const LiveRequest& live,
   } else if (runs) {
     sequences.push_back(live.sequence);
   }
+  const std::int32_t ahead = in_flight_ ? num_steps_ - 1 : 0;
   for (SequenceId sequence : sequences) {
     if (cache_.IsLive(sequence) &&
-        cache_.num_tokens(sequence) <= TokenCount(live.num_tokens)) {
+        cache_.num_tokens(sequence) <= TokenCount(live.num_tokens + ahead)) {
       continue;
     }
     return absl::InternalError(absl::StrFormat(
@@ -1183,7 +1317,9 @@ absl::Status Scheduler::Submit(const Request& request) {
   return impl_->Submit(request);
 }
 absl::Status Scheduler::Abort(RequestId id) { return impl_->Abort(id); }
-absl::StatusOr<StepPlan> Scheduler::Schedule() { return impl_->Schedule(); }
+absl::StatusOr<StepPlan> Scheduler::Schedule(std::int32_t max_steps) {
+  return impl_->Schedule(max_steps);
+}
 absl::StatusOr<std::span<const FinishedRequest>> Scheduler::Update(
     std::span<const TokenId> sampled, std::span<const BeamUpdate> beams) {
   return impl_->Update(sampled, beams);
