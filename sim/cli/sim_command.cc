@@ -11,12 +11,14 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 
+#include "pagedkv/eviction_policy.h"
+#include "sim/report/report_json.h"
+#include "sim/report/summary_table.h"
 #include "sim/study/interrupt.h"
 #include "sim/study/sim_plan.h"
 #include "sim/study/sim_run.h"
-#include "sim/report/report_json.h"
-#include "sim/report/summary_table.h"
 
 namespace pagedkv::sim {
 namespace {
@@ -191,8 +193,39 @@ void AddSchedulingOptions(CLI::App& sim, SimOptions& options) {
                                  defaults.watermark))
       ->group(group);
   sim.add_option("--prefix-cache", options.prefix_cache,
-                 "on or off; on is not available yet")
+                 "on or off: paged policies share blocks of equal content, "
+                 "where the workload tells it")
       ->capture_default_str()
+      ->group(group);
+  sim.add_option("--eviction", options.eviction,
+                 "With --prefix-cache on, which idle block goes first: " +
+                     absl::StrJoin(EvictionPolicyNames(), ", ") +
+                     " (default: lru)")
+      ->group(group);
+  sim.add_option("--sessions", options.sessions,
+                 "closed: a turn of a session arrives after the turn before it "
+                 "has finished; open: as recorded")
+      ->capture_default_str()
+      ->group(group);
+}
+
+void AddFleetOptions(CLI::App& sim, SimOptions& options) {
+  const std::string group = "Fleet";
+  sim.add_option("--replicas", options.replicas,
+                 "Equal engines, each with a pool of its own")
+      ->capture_default_str()
+      ->group(group);
+  sim.add_option("--router", options.router,
+                 "round-robin, random, least-loaded, power-of-two or "
+                 "prefix-aware (default: round-robin)")
+      ->group(group);
+  sim.add_option("--router-delay", options.router_delay,
+                 "Age of what a prefix-aware router knows of the caches, such "
+                 "as 200ms (default: 0s)")
+      ->group(group);
+  sim.add_option("--outage", options.outages,
+                 "A replica that fails and comes back, such as 0@60s..90s; its "
+                 "requests are routed anew. May be repeated")
       ->group(group);
 }
 
@@ -231,6 +264,7 @@ void AddSimCommand(CLI::App& app, int& exit_code) {
   AddModelOptions(*sim, state->options);
   AddPoolOptions(*sim, state->options);
   AddSchedulingOptions(*sim, state->options);
+  AddFleetOptions(*sim, state->options);
   AddReportOptions(*sim, *state);
   sim->callback([state, &exit_code] { exit_code = Run(*state); });
 }

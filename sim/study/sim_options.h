@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace pagedkv::sim {
 
@@ -55,6 +56,14 @@ struct SimOptions {
   std::optional<std::int64_t> max_num_batched_tokens;
   std::optional<double> watermark;
   std::string prefix_cache = "off";
+  std::optional<std::string> eviction;
+  std::string sessions = "closed";
+
+  // Fleet.
+  std::int32_t replicas = 1;
+  std::optional<std::string> router;
+  std::optional<std::string> router_delay;
+  std::vector<std::string> outages = {};  ///< as "0@60s..90s"
 
   // Report.
   std::string weight = "time";
