@@ -212,8 +212,8 @@ void AddReportOptions(CLI::App& sim, State& state) {
       ->capture_default_str()
       ->group(group);
   sim.add_option("--out", state.out,
-                 "A folder for report.json, report.md, timeseries.csv and "
-                 "requests.csv")
+                 "A folder for report.html, report.json, report.md, "
+                 "timeseries.csv and requests.csv")
       ->group(group);
   sim.add_flag("--timing", state.timing,
                "Record the wall time in the report, which then differs from "

@@ -126,10 +126,6 @@ std::string ConditionsLine(const Report& report) {
       ClockText(report.simulation));
 }
 
-std::vector<std::string> HeadLines(const Report& report) {
-  return {PoolLine(report), WorkloadLine(report), ConditionsLine(report)};
-}
-
 /// Figures that only some policies or modes have.
 std::vector<std::string> FootLines(const Report& report) {
   std::vector<std::string> lines;
@@ -152,6 +148,10 @@ std::vector<std::string> FootLines(const Report& report) {
 
 }  // namespace
 
+std::vector<std::string> ConditionLines(const Report& report) {
+  return {PoolLine(report), WorkloadLine(report), ConditionsLine(report)};
+}
+
 std::string SummaryToText(const Report& report) {
   const std::vector<Row> rows = RowsOf(report);
   std::array<int, kColumns.size()> widths{};
@@ -160,7 +160,7 @@ std::string SummaryToText(const Report& report) {
     for (const Row& row : rows) width = std::max(width, row[i].size());
     widths[i] = static_cast<int>(width);
   }
-  std::string text = absl::StrJoin(HeadLines(report), "\n") + "\n\n";
+  std::string text = absl::StrJoin(ConditionLines(report), "\n") + "\n\n";
   const auto append_line = [&](const auto& cells) {
     for (std::size_t i = 0; i < kColumns.size(); ++i) {
       // The names to the left, the figures to the right.
@@ -181,7 +181,8 @@ std::string SummaryToText(const Report& report) {
 
 std::string SummaryToMarkdown(const Report& report) {
   std::string text = "# KV memory by policy\n\n";
-  for (const std::string& line : HeadLines(report)) text += "- " + line + '\n';
+  for (const std::string& line : ConditionLines(report))
+    text += "- " + line + '\n';
   text += '\n';
   const auto append_line = [&](const auto& cells) {
     for (const auto& cell : cells) absl::StrAppendFormat(&text, "| %s ", cell);

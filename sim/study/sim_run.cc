@@ -21,6 +21,7 @@
 #include "sim/replay/simulation.h"
 #include "sim/report/atomic_file.h"
 #include "sim/report/csv.h"
+#include "sim/report/html/sim_page.h"
 #include "sim/report/report_json.h"
 #include "sim/report/run_statistics.h"
 #include "sim/report/summary_table.h"
@@ -152,8 +153,8 @@ class ReportFiles {
  public:
   static absl::StatusOr<ReportFiles> Create(const std::filesystem::path& out) {
     ReportFiles files;
-    for (const char* name :
-         {"requests.csv", "timeseries.csv", "report.md", "report.json"}) {
+    for (const char* name : {"requests.csv", "timeseries.csv", "report.md",
+                             "report.html", "report.json"}) {
       absl::StatusOr<AtomicFile> file = AtomicFile::Create(out / name);
       if (!file.ok()) return file.status();
       files.files_.push_back(*std::move(file));
@@ -164,13 +165,16 @@ class ReportFiles {
   absl::Status Write(const Report& report, std::vector<PolicyRun>& runs) {
     files_[0].Append(kRequestsHeader);
     files_[1].Append(kTimeseriesHeader);
+    std::vector<PolicyCourse> courses;
     for (PolicyRun& run : runs) {
+      courses.push_back({run.policy(), &run.statistics()});
       absl::Status status = files_[0].Append(run.requests_csv());
       if (!status.ok()) return status;
       files_[1].Append(TimeseriesRows(run.policy().id(), run.statistics()));
     }
     files_[2].Append(SummaryToMarkdown(report));
-    files_[3].Append(ReportToJson(report));
+    files_[3].Append(SimPage(report, courses));
+    files_[4].Append(ReportToJson(report));
     if (Interrupted()) return absl::CancelledError("interrupted");
     for (AtomicFile& file : files_) {
       absl::Status status = file.Commit();

@@ -20,7 +20,8 @@ from decimal import Decimal
 from pathlib import Path
 
 PROGRAM = None
-FILES = ["report.json", "report.md", "requests.csv", "timeseries.csv"]
+FILES = ["report.html", "report.json", "report.md", "requests.csv",
+         "timeseries.csv"]
 CAUSES = ["token", "reserved", "internal", "roundup", "cached_idle",
           "watermark", "blocked_fragmented", "blocked_capacity",
           "blocked_policy", "tail", "idle"]
