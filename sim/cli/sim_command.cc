@@ -12,11 +12,12 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_format.h"
 
-#include "sim/study/interrupt.h"
-#include "sim/study/sim_plan.h"
-#include "sim/study/sim_run.h"
 #include "sim/report/report_json.h"
 #include "sim/report/summary_table.h"
+#include "sim/study/interrupt.h"
+#include "sim/study/option_checks.h"
+#include "sim/study/sim_plan.h"
+#include "sim/study/sim_run.h"
 
 namespace pagedkv::sim {
 namespace {
@@ -43,6 +44,13 @@ int Run(const State& state) {
   EndOnInterrupt();
   const absl::StatusOr<Render> render = FindRender(state.format);
   if (!render.ok()) return ReportBadInput(render.status());
+  if (!state.out) {
+    absl::Status refused =
+        Refuse({{"--map-from", state.options.map_from.has_value()},
+                {"--map-span", state.options.map_span.has_value()}},
+               "is of the memory map in report.html: give --out");
+    if (!refused.ok()) return ReportBadInput(refused);
+  }
   const absl::StatusOr<SimPlan> plan = MakeSimPlan(state.options);
   if (!plan.ok()) return ReportBadInput(plan.status());
 
@@ -214,6 +222,14 @@ void AddReportOptions(CLI::App& sim, State& state) {
   sim.add_option("--out", state.out,
                  "A folder for report.html, report.json, report.md, "
                  "timeseries.csv and requests.csv")
+      ->group(group);
+  sim.add_option("--map-from", state.options.map_from,
+                 "When the memory map of report.html begins, such as 600s "
+                 "(a step of --clock iteration is 1s; default: the start)")
+      ->group(group);
+  sim.add_option("--map-span", state.options.map_span,
+                 "How long it is, such as 30s (default: 1920 steps where the "
+                 "queue is saturated, otherwise the whole run)")
       ->group(group);
   sim.add_flag("--timing", state.timing,
                "Record the wall time in the report, which then differs from "

@@ -13,6 +13,7 @@
 #include "sim/accounting/causes.h"
 #include "sim/replay/batcher.h"
 #include "sim/replay/contiguous_memory.h"
+#include "sim/replay/memory_visitor.h"
 #include "sim/trace/trace_request.h"
 
 namespace pagedkv::sim {
@@ -129,6 +130,16 @@ absl::StatusOr<std::span<const FinishedRequest>> ContiguousBatcher::Update() {
     });
   }
   return finished_;
+}
+
+bool ContiguousBatcher::VisitMemory(MemoryVisitor& visitor) const {
+  if (!memory_.places_sequences()) return false;
+  memory_.VisitTail(visitor);
+  for (const Sequence& sequence : running_) {
+    memory_.VisitSequence(request(sequence), sequence.present, sequence.place,
+                          visitor);
+  }
+  return true;
 }
 
 }  // namespace pagedkv::sim

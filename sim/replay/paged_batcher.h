@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "absl/status/statusor.h"
 
@@ -54,6 +55,7 @@ class PagedBatcher : public Batcher {
   [[nodiscard]] std::int64_t watermark_slots() const override {
     return Slots(cache_->pool().watermark_blocks());
   }
+  bool VisitMemory(MemoryVisitor& visitor) const override;
 
  private:
   PagedBatcher(std::int64_t capacity, std::span<const TraceRequest> requests,
@@ -61,6 +63,8 @@ class PagedBatcher : public Batcher {
   [[nodiscard]] std::int64_t Slots(BlockCount blocks) const {
     return cache_->block_size().Slots(blocks).value();
   }
+  void VisitSequence(RequestId id, std::vector<bool>& shared_shown,
+                     MemoryVisitor& visitor) const;
 
   std::int64_t capacity_;
   std::span<const TraceRequest> requests_;

@@ -276,14 +276,18 @@ absl::Status ReplayLoop::Emit(std::int64_t duration_ns, bool is_step,
   if (!slots.ok()) return slots.status();
   totals_.peak_slots = std::max(totals_.peak_slots, slots->allocated());
   totals_.peak_running = std::max(totals_.peak_running, batcher_.num_running());
-  observer_.OnSample({.begin_ns = now_ns_,
+  const Sample sample{.begin_ns = now_ns_,
                       .duration_ns = duration_ns,
                       .is_step = is_step,
                       .slots = *slots,
                       .running = batcher_.num_running(),
                       .waiting = batcher_.num_waiting(),
                       .preemptions = preemptions,
-                      .largest_free_slots = batcher_.largest_free_slots()});
+                      .largest_free_slots = batcher_.largest_free_slots()};
+  observer_.OnSample(sample);
+  if (MemoryVisitor* const visitor = observer_.WatchMemory(sample)) {
+    batcher_.VisitMemory(*visitor);
+  }
   return absl::OkStatus();
 }
 

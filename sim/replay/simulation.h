@@ -10,6 +10,7 @@
 #include "pagedkv/types.h"
 #include "sim/accounting/causes.h"
 #include "sim/clock/step_time.h"
+#include "sim/replay/memory_visitor.h"
 #include "sim/replay/policy.h"
 #include "sim/trace/trace_request.h"
 
@@ -86,6 +87,11 @@ class SimulationObserver {
   virtual void OnSample(const Sample& sample) = 0;
   /// When the request has finished or is rejected.
   virtual void OnRequest(const RequestRecord& record) = 0;
+  /// Polled after every sample: who wants to see the memory that it is of;
+  /// null: nobody. Policies that only count memory show none.
+  virtual MemoryVisitor* WatchMemory(const Sample& /*sample*/) {
+    return nullptr;
+  }
   /// Polled at every step: true stops the simulation (Cancelled).
   virtual bool ShouldStop() { return false; }
 };

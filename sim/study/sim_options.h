@@ -59,6 +59,8 @@ struct SimOptions {
   // Report.
   std::string weight = "time";
   std::optional<std::string> window;
+  std::optional<std::string> map_from;
+  std::optional<std::string> map_span;
 };
 
 }  // namespace pagedkv::sim

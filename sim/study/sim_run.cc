@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <memory>
 #include <mutex>
 #include <span>
 #include <string>
@@ -22,6 +23,7 @@
 #include "sim/report/atomic_file.h"
 #include "sim/report/csv.h"
 #include "sim/report/html/sim_page.h"
+#include "sim/report/memory_map.h"
 #include "sim/report/report_json.h"
 #include "sim/report/run_statistics.h"
 #include "sim/report/summary_table.h"
@@ -41,10 +43,12 @@ struct SharedState {
 class PolicyRun : public SimulationObserver {
  public:
   PolicyRun(const Policy& policy, const StatisticsOptions& options,
+            const std::optional<MemoryMapOptions>& map,
             std::optional<AtomicFile> requests_csv, SharedState& shared)
       : policy_(policy),
         id_(policy.id()),
         statistics_(options),
+        memory_(map ? std::make_unique<MemoryMapRecorder>(*map) : nullptr),
         requests_csv_(std::move(requests_csv)),
         shared_(shared) {}
 
@@ -60,6 +64,10 @@ class PolicyRun : public SimulationObserver {
     if (requests_csv_) requests_csv_->Append(RequestRow(id_, record));
     shared_.requests_done.fetch_add(1, std::memory_order_relaxed);
   }
+  MemoryVisitor* WatchMemory(const Sample& sample) override {
+    return memory_ != nullptr && memory_->Wants(sample) ? memory_.get()
+                                                        : nullptr;
+  }
   bool ShouldStop() override {
     return Interrupted() || shared_.failed.load(std::memory_order_relaxed);
   }
@@ -69,6 +77,8 @@ class PolicyRun : public SimulationObserver {
     return totals_;
   }
   [[nodiscard]] const RunStatistics& statistics() const { return statistics_; }
+  /// Null if none was asked for.
+  [[nodiscard]] MemoryMapRecorder* memory() { return memory_.get(); }
   /// REQUIRES: it was given one.
   [[nodiscard]] AtomicFile& requests_csv() { return *requests_csv_; }
 
@@ -76,6 +86,7 @@ class PolicyRun : public SimulationObserver {
   Policy policy_;
   std::string id_;
   RunStatistics statistics_;
+  std::unique_ptr<MemoryMapRecorder> memory_;
   std::optional<AtomicFile> requests_csv_;
   SharedState& shared_;
   absl::StatusOr<SimulationTotals> totals_ = absl::UnknownError("not run");
@@ -167,7 +178,7 @@ class ReportFiles {
     files_[1].Append(kTimeseriesHeader);
     std::vector<PolicyCourse> courses;
     for (PolicyRun& run : runs) {
-      courses.push_back({run.policy(), &run.statistics()});
+      courses.push_back({run.policy(), &run.statistics(), run.memory()});
       absl::Status status = files_[0].Append(run.requests_csv());
       if (!status.ok()) return status;
       files_[1].Append(TimeseriesRows(run.policy().id(), run.statistics()));
@@ -197,6 +208,9 @@ absl::StatusOr<std::vector<PolicyRun>> PrepareRuns(const SimPlan& plan,
   statistics.num_requests = num_requests;
   statistics.window_ns = plan.simulation.step_ns;
 
+  std::optional<MemoryMapOptions> map;
+  if (options.out) map = plan.memory_map;
+
   std::vector<PolicyRun> runs;
   runs.reserve(plan.policies.size());
   for (const Policy& policy : plan.policies) {
@@ -207,7 +221,7 @@ absl::StatusOr<std::vector<PolicyRun>> PrepareRuns(const SimPlan& plan,
       if (!part.ok()) return part.status();
       requests_csv.emplace(*std::move(part));
     }
-    runs.emplace_back(policy, statistics, std::move(requests_csv), shared);
+    runs.emplace_back(policy, statistics, map, std::move(requests_csv), shared);
   }
   return runs;
 }

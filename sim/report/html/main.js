@@ -35,6 +35,7 @@ function showPage() {
     showSummary(report);
     showCauses(report);
   }
+  if (courses !== null) showMemoryMaps(report, courses.maps);
   if (courses !== null) showCourse(report, courses.timeseries);
   if (report !== null) {
     showBatchAndLatency(report);

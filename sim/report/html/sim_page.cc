@@ -61,17 +61,43 @@ json WasteToJson(const RequestStatistics& requests) {
   return ranges;
 }
 
+json MapToJson(MemoryMapRecorder& memory) {
+  json frames = json::array();
+  for (const MemoryMapRecorder::Frame& frame : memory.Frames()) {
+    const Sample& sample = frame.sample;
+    json slots = json::object();
+    for (std::size_t i = 0; i < kNumCauses; ++i) {
+      slots[std::string(kCauseNames[i])] = sample.slots[static_cast<Cause>(i)];
+    }
+    frames.push_back({{"t_s", Seconds(sample.begin_ns)},
+                      {"running", sample.running},
+                      {"waiting", sample.waiting},
+                      {"largest_free", sample.largest_free_slots},
+                      {"slots", slots}});
+  }
+  return {{"capacity", memory.capacity()},
+          {"cell_slots", memory.cell_slots()},
+          {"cells", memory.Frames().front().cells.size()},
+          {"frames", frames},
+          {"data", EncodeFrames(memory.Frames())}};
+}
+
 }  // namespace
 
 std::string SimPage(const Report& report,
                     const std::vector<PolicyCourse>& courses) {
   json timeseries = json::object();
   json waste = json::object();
+  json maps = json::object();
   for (const PolicyCourse& course : courses) {
     timeseries[course.policy.id()] = TimeseriesToJson(*course.statistics);
     waste[course.policy.id()] = WasteToJson(course.statistics->requests());
+    if (course.memory != nullptr && !course.memory->Frames().empty()) {
+      maps[course.policy.id()] = MapToJson(*course.memory);
+    }
   }
-  const json document = {{"timeseries", timeseries}, {"waste", waste}};
+  const json document = {
+      {"timeseries", timeseries}, {"waste", waste}, {"maps", maps}};
   return RenderHtmlPage(
       {.title = absl::StrCat("KV memory by policy: ", report.inputs.trace.name),
        .verdict = Verdict(report),

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "sim/report/memory_map.h"
 #include "sim/report/report.h"
 #include "sim/report/run_statistics.h"
 
@@ -14,6 +15,7 @@ namespace pagedkv::sim {
 struct PolicyCourse {
   Policy policy;
   const RunStatistics* statistics = nullptr;  ///< not null
+  MemoryMapRecorder* memory = nullptr;        ///< null: not recorded
 };
 
 /// report.html: the report as a page (html_page.h), with the course of each
