@@ -31,7 +31,8 @@ function paint(chart) {
     if (scale.title) scale.title.color = text;
   }
   options.plugins.legend.labels.color = text;
-  chart.update("none");
+  // Not update("none"), which leaves the bars as they were.
+  chart.update();
 }
 
 function repaintAll() {

@@ -27,7 +27,7 @@ class BrowserError(Exception):
 
 
 class Browser:
-    """One browser with one page. To be used in a `with`."""
+    """One browser with one page, until `close`."""
 
     TIMEOUT_S = 60
 
@@ -58,10 +58,7 @@ class Browser:
         for domain in ["Page", "Runtime", "Log", "Network"]:
             self.call(f"{domain}.enable")
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
+    def close(self):
         try:
             self._session = None
             self.call("Browser.close")
