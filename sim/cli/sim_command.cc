@@ -12,6 +12,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_format.h"
 
+#include "sim/cli/terminal.h"
+#include "sim/report/causes_plot.h"
 #include "sim/report/report_json.h"
 #include "sim/report/summary_table.h"
 #include "sim/study/interrupt.h"
@@ -31,8 +33,13 @@ struct State {
 
 using Render = std::string (*)(const Report&);
 
+std::string TableWithPlot(const Report& report) {
+  return SummaryToText(report) + '\n' +
+         CausesPlot(report, GlyphsOfStandardOutput());
+}
+
 absl::StatusOr<Render> FindRender(const std::string& format) {
-  if (format == "table") return SummaryToText;
+  if (format == "table") return TableWithPlot;
   if (format == "json") return ReportToJson;
   if (format == "csv") return SummaryToCsv;
   if (format == "md") return SummaryToMarkdown;

@@ -99,23 +99,25 @@ function showBlockSizes(report) {
     }));
 }
 
+const rateOf = (rates, weight) => rates[`${weight}_hit_rate`];
+
 // pagedkv.hitcurve/1.
 function showHitcurve(hitcurve) {
   const weights = ["block", "token", "request"]
-    .filter((weight) => hitcurve.unbounded[weight] !== undefined);
+    .filter((weight) => rateOf(hitcurve.unbounded, weight) !== undefined);
   let weight = weights[0];
   const series = () => {
     const curves = hitcurve.curves.map((curve) => ({
       label: curve.policy,
-      dashed: curve.policy === "optimum",
+      dashed: curve.method === "offline",
       points: curve.points.map((point) => ({ x: point.size_blocks,
-                                             y: 100 * point[weight] })),
+                                             y: 100 * rateOf(point, weight) })),
     }));
     const sizes = curves.length === 0 ? []
       : curves[0].points.map((point) => point.x);
     return [...curves, {
       label: "unbounded", dashed: true,
-      points: sizes.map((x) => ({ x, y: 100 * hitcurve.unbounded[weight] })),
+      points: sizes.map((x) => ({ x, y: 100 * rateOf(hitcurve.unbounded, weight) })),
     }];
   };
   const holder = element("div");

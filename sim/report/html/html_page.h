@@ -9,12 +9,12 @@ namespace pagedkv::sim {
 
 /// What stands at the top of a page.
 struct HtmlHead {
-  std::string title;
-  std::string verdict;             ///< in a sentence
-  std::string rule;                ///< how the verdict follows; may be empty
-  std::vector<std::string> facts;  ///< under what conditions
-  std::vector<std::string> warnings;
-  std::string version;
+  std::string title = {};
+  std::string verdict = {};  ///< in a sentence
+  std::string rule = {};     ///< how the verdict follows; may be empty
+  std::vector<std::string> facts = {};  ///< under what conditions
+  std::vector<std::string> warnings = {};
+  std::string version = {};
 };
 
 /// Data for the page's scripts. What shows it is found by the name: "report"
