@@ -11,7 +11,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 
+#include "pagedkv/eviction_policy.h"
 #include "sim/cli/terminal.h"
 #include "sim/report/causes_plot.h"
 #include "sim/report/report_json.h"
@@ -28,6 +30,7 @@ struct State {
   SimOptions options;
   std::string format = "table";
   std::optional<std::string> out;
+  std::optional<std::string> chrome_trace;
   bool timing = false;
 };
 
@@ -63,6 +66,7 @@ int Run(const State& state) {
 
   SimRunOptions run_options;
   run_options.out = state.out;
+  run_options.chrome_trace = state.chrome_trace;
   run_options.timing = state.timing;
   run_options.progress = isatty(STDERR_FILENO) != 0;
   const absl::StatusOr<Report> report = RunSimPlan(*plan, run_options);
@@ -206,7 +210,18 @@ void AddSchedulingOptions(CLI::App& sim, SimOptions& options) {
                                  defaults.watermark))
       ->group(group);
   sim.add_option("--prefix-cache", options.prefix_cache,
-                 "on or off; on is not available yet")
+                 "on or off: paged policies share blocks of equal content, "
+                 "where the workload tells it")
+      ->capture_default_str()
+      ->group(group);
+  sim.add_option("--eviction", options.eviction,
+                 "With --prefix-cache on, which idle block goes first: " +
+                     absl::StrJoin(EvictionPolicyNames(), ", ") +
+                     " (default: lru)")
+      ->group(group);
+  sim.add_option("--sessions", options.sessions,
+                 "closed: a turn of a session arrives after the turn before it "
+                 "has finished; open: as recorded")
       ->capture_default_str()
       ->group(group);
 }
@@ -229,6 +244,10 @@ void AddReportOptions(CLI::App& sim, State& state) {
   sim.add_option("--out", state.out,
                  "A folder for report.html, report.json, report.md, "
                  "timeseries.csv and requests.csv")
+      ->group(group);
+  sim.add_option("--chrome-trace", state.chrome_trace,
+                 "A file for the schedules, which Perfetto and "
+                 "chrome://tracing open")
       ->group(group);
   sim.add_option("--map-from", state.options.map_from,
                  "When the memory map of report.html begins, such as 600s "

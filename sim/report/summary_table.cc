@@ -126,6 +126,19 @@ std::string ConditionsLine(const Report& report) {
       ClockText(report.simulation));
 }
 
+std::string HitLine(const PolicyResult& result) {
+  const HitRates rates = result.totals.hits.rates();
+  std::string line = absl::StrFormat(
+      "%s: prefix hits %.4f of blocks, %.4f of tokens, %.4f mean of requests",
+      result.policy.id(), rates.block, rates.token, rates.request);
+  if (result.hit_bounds) {
+    absl::StrAppendFormat(
+        &line, "; of blocks at most %.4f knowing the future, %.4f unbounded",
+        result.hit_bounds->optimum, result.hit_bounds->infinite);
+  }
+  return line;
+}
+
 /// Figures that only some policies or modes have.
 std::vector<std::string> FootLines(const Report& report) {
   std::vector<std::string> lines;
@@ -136,6 +149,7 @@ std::vector<std::string> FootLines(const Report& report) {
           absl::StrFormat("%s: needs %s at its peak", result.policy.id(),
                           SlotsAndBytes(report, totals.capacity_slots)));
     }
+    if (UsesPrefixCache(report, result)) lines.push_back(HitLine(result));
     if (result.policy.kind == PolicyKind::kConcat) {
       lines.push_back(absl::StrFormat(
           "%s: copies %s to grow, and holds up to %s twice meanwhile",
@@ -148,7 +162,7 @@ std::vector<std::string> FootLines(const Report& report) {
 
 }  // namespace
 
-std::vector<std::string> ConditionLines(const Report& report) {
+std::vector<std::string> SummaryHeadLines(const Report& report) {
   return {PoolLine(report), WorkloadLine(report), ConditionsLine(report)};
 }
 
@@ -160,7 +174,7 @@ std::string SummaryToText(const Report& report) {
     for (const Row& row : rows) width = std::max(width, row[i].size());
     widths[i] = static_cast<int>(width);
   }
-  std::string text = absl::StrJoin(ConditionLines(report), "\n") + "\n\n";
+  std::string text = absl::StrJoin(SummaryHeadLines(report), "\n") + "\n\n";
   const auto append_line = [&](const auto& cells) {
     for (std::size_t i = 0; i < kColumns.size(); ++i) {
       // The names to the left, the figures to the right.
@@ -181,7 +195,7 @@ std::string SummaryToText(const Report& report) {
 
 std::string SummaryToMarkdown(const Report& report) {
   std::string text = "# KV memory by policy\n\n";
-  for (const std::string& line : ConditionLines(report))
+  for (const std::string& line : SummaryHeadLines(report))
     text += "- " + line + '\n';
   text += '\n';
   const auto append_line = [&](const auto& cells) {

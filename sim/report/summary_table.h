@@ -21,7 +21,7 @@ std::string SummaryToMarkdown(const Report& report);
 std::string SummaryToCsv(const Report& report);
 
 /// Pool, workload and conditions of the run, a line each.
-std::vector<std::string> ConditionLines(const Report& report);
+std::vector<std::string> SummaryHeadLines(const Report& report);
 
 }  // namespace pagedkv::sim
 

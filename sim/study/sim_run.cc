@@ -21,12 +21,14 @@
 
 #include "sim/replay/simulation.h"
 #include "sim/report/atomic_file.h"
+#include "sim/report/chrome_trace.h"
 #include "sim/report/csv.h"
 #include "sim/report/html/sim_page.h"
 #include "sim/report/memory_map.h"
 #include "sim/report/report_json.h"
 #include "sim/report/run_statistics.h"
 #include "sim/report/summary_table.h"
+#include "sim/study/hit_bounds.h"
 #include "sim/study/interrupt.h"
 #include "sim/workload/workload_source.h"
 
@@ -58,9 +60,19 @@ class PolicyRun : public SimulationObserver {
     if (!totals_.ok()) shared_.failed = true;
   }
 
-  void OnSample(const Sample& sample) override { statistics_.OnSample(sample); }
+  void OnSample(const Sample& sample) override {
+    statistics_.OnSample(sample);
+    if (schedule_) schedule_->OnSample(sample);
+  }
+  void OnAdmission(std::int64_t request, std::int64_t now_ns) override {
+    if (schedule_) schedule_->OnAdmission(request, now_ns);
+  }
+  void OnPreemption(std::int64_t request, std::int64_t now_ns) override {
+    if (schedule_) schedule_->OnPreemption(request, now_ns);
+  }
   void OnRequest(const RequestRecord& record) override {
     statistics_.OnRequest(record);
+    if (schedule_) schedule_->OnRequest(record);
     if (requests_csv_) requests_csv_->Append(RequestRow(id_, record));
     shared_.requests_done.fetch_add(1, std::memory_order_relaxed);
   }
@@ -77,6 +89,12 @@ class PolicyRun : public SimulationObserver {
     return totals_;
   }
   [[nodiscard]] const RunStatistics& statistics() const { return statistics_; }
+  /// From now on records its schedule, as that process of a trace.
+  void RecordSchedule(int process) { schedule_.emplace(process, id_); }
+  /// Missing if `RecordSchedule` was not called.
+  [[nodiscard]] std::optional<ChromeTraceProcess>& schedule() {
+    return schedule_;
+  }
   /// Null if none was asked for.
   [[nodiscard]] MemoryMapRecorder* memory() { return memory_.get(); }
   /// REQUIRES: it was given one.
@@ -87,6 +105,7 @@ class PolicyRun : public SimulationObserver {
   std::string id_;
   RunStatistics statistics_;
   std::unique_ptr<MemoryMapRecorder> memory_;
+  std::optional<ChromeTraceProcess> schedule_;
   std::optional<AtomicFile> requests_csv_;
   SharedState& shared_;
   absl::StatusOr<SimulationTotals> totals_ = absl::UnknownError("not run");
@@ -198,6 +217,15 @@ class ReportFiles {
   std::vector<AtomicFile> files_;
 };
 
+absl::Status WriteChromeTrace(std::vector<PolicyRun>& runs, AtomicFile& file) {
+  std::vector<std::string> processes;
+  for (PolicyRun& run : runs) {
+    if (run.schedule()) processes.push_back(run.schedule()->TakeEvents());
+  }
+  file.Append(ChromeTrace(processes));
+  return file.Commit();
+}
+
 absl::StatusOr<std::vector<PolicyRun>> PrepareRuns(const SimPlan& plan,
                                                    const SimRunOptions& options,
                                                    std::int64_t num_requests,
@@ -222,6 +250,9 @@ absl::StatusOr<std::vector<PolicyRun>> PrepareRuns(const SimPlan& plan,
       requests_csv.emplace(*std::move(part));
     }
     runs.emplace_back(policy, statistics, map, std::move(requests_csv), shared);
+    if (options.chrome_trace) {
+      runs.back().RecordSchedule(static_cast<int>(runs.size()));
+    }
   }
   return runs;
 }
@@ -254,6 +285,17 @@ Report MakeReport(const SimPlan& plan, TraceSummary trace,
   return report;
 }
 
+void AddHitBounds(std::span<const TraceRequest> requests,
+                  const SimulationOptions& simulation, Report& report) {
+  for (PolicyResult& result : report.results) {
+    if (!UsesPrefixCache(report, result)) continue;
+    const BlockSize block = result.policy.block_size;
+    result.hit_bounds =
+        ComputeHitBounds(requests, simulation.trace_block, block,
+                         block.FullBlocks(simulation.capacity) - BlockCount(1));
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<Report> RunSimPlan(const SimPlan& plan,
@@ -274,15 +316,26 @@ absl::StatusOr<Report> RunSimPlan(const SimPlan& plan,
     if (!created.ok()) return created.status();
     files.emplace(*std::move(created));
   }
+  std::optional<AtomicFile> chrome_trace;
+  if (options.chrome_trace) {
+    absl::StatusOr<AtomicFile> created =
+        AtomicFile::Create(*options.chrome_trace);
+    if (!created.ok()) return created.status();
+    chrome_trace.emplace(*std::move(created));
+  }
   SharedState shared;
   absl::StatusOr<std::vector<PolicyRun>> runs =
       PrepareRuns(plan, options,
                   static_cast<std::int64_t>(workload->requests.size()), shared);
   if (!runs.ok()) return runs.status();
-  RunAll(plan.simulation, workload->requests, *runs, options.progress, shared);
+  SimulationOptions simulation = plan.simulation;
+  simulation.trace_block =
+      BlockSize(std::max(1, workload->summary.trace_block_tokens));
+  RunAll(simulation, workload->requests, *runs, options.progress, shared);
   if (absl::Status status = FirstError(*runs); !status.ok()) return status;
 
   Report report = MakeReport(plan, std::move(workload->summary), *runs);
+  AddHitBounds(workload->requests, simulation, report);
   if (options.timing) {
     report.wall_s =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
@@ -290,6 +343,10 @@ absl::StatusOr<Report> RunSimPlan(const SimPlan& plan,
   }
   if (files) {
     absl::Status status = files->Write(report, *runs);
+    if (!status.ok()) return status;
+  }
+  if (chrome_trace) {
+    absl::Status status = WriteChromeTrace(*runs, *chrome_trace);
     if (!status.ok()) return status;
   }
   return report;

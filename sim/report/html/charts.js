@@ -40,6 +40,16 @@ function repaintAll() {
   document.dispatchEvent(new Event("repaint"));
 }
 
+// Puts other figures in the place of those inside `holder`.
+function replaceFigures(holder, ...figures) {
+  for (let i = charts.length; i-- > 0;) {
+    if (!holder.contains(charts[i].canvas)) continue;
+    charts[i].destroy();
+    charts.splice(i, 1);
+  }
+  holder.replaceChildren(...figures);
+}
+
 // Arrow keys move through the points as the mouse does.
 function addKeys(canvas, chart) {
   let index = -1;

@@ -4,10 +4,10 @@
 
 // `series`: {label, points: [{x, y}]}; `marks`: {label, x, y}, drawn as points.
 function curveFigure({ caption, note, describe, xTitle, yTitle, series,
-                       marks = [], logarithmic = true, decimals = 2,
-                       yMax = undefined }) {
+                       marks = [], decimals = 2 }) {
   const xs = [...new Set(series.flatMap((each) => each.points.map((p) => p.x)))]
     .sort((a, b) => a - b);
+  const logarithmic = xs[0] > 0 && xs[xs.length - 1] >= 4 * xs[0];
   const valueAt = (each, x) => {
     const found = each.points.find((point) => point.x === x);
     return found === undefined ? null : found.y;
@@ -32,8 +32,9 @@ function curveFigure({ caption, note, describe, xTitle, yTitle, series,
         ],
       },
       scales: {
-        x: axis(xTitle, { type: logarithmic ? "logarithmic" : "linear" }),
-        y: axis(yTitle, { beginAtZero: true, max: yMax }),
+        x: axis(xTitle, { type: logarithmic ? "logarithmic" : "linear",
+                           bounds: "data" }),
+        y: axis(yTitle, { beginAtZero: true }),
       },
       tooltip: {
         label: (item) => `${item.dataset.label}: ` +
@@ -58,24 +59,23 @@ function blockSizesOfReport(report) {
   return points;
 }
 
-// The knee: the point farthest below the straight line from the first to the
-// last, with both axes scaled to 1. Sizes are taken by their logarithm, since
-// they double. Null where no point is below the line.
+// The knee: the largest block whose waste is within one point of the least, as
+// in a sweep's report. Null where there are too few sizes to speak of one.
 function kneeOf(points) {
   if (points.length < 3) return null;
-  const first = points[0];
-  const last = points[points.length - 1];
-  const width = Math.log(last.x / first.x);
-  const height = last.y - first.y;
-  if (!(width > 0) || !(height > 0)) return null;
-  let knee = null;
-  let most = 0;
-  for (const point of points) {
-    const below = Math.log(point.x / first.x) / width -
-      (point.y - first.y) / height;
-    if (below > most) [knee, most] = [point, below];
-  }
-  return knee;
+  const least = Math.min(...points.map((point) => point.y));
+  return points.findLast((point) => point.y <= least + 1);
+}
+
+function blockSizeFigure(points, knee) {
+  return curveFigure({
+    caption: "Waste of what is allocated, by block size",
+    note: "independent of the load",
+    describe: "A line over the block size; a triangle marks the knee.",
+    xTitle: "tokens in a block", yTitle: "% of the allocated slots",
+    series: [{ label: "paged", points }],
+    marks: knee === null ? [] : [{ label: "knee", ...knee }],
+  });
 }
 
 function showBlockSizes(report) {
@@ -84,19 +84,11 @@ function showBlockSizes(report) {
   const knee = kneeOf(sizes);
   addSection(
     "block-size", "Waste by block size",
-    element("p", {}, knee === null
-      ? "No knee: waste does not rise faster with larger blocks."
-      : `The knee is at blocks of ${number(knee.x)} tokens, with ` +
-        `${number(knee.y, 2)} % wasted: beyond it, each doubling costs more ` +
-        "than the average one."),
-    curveFigure({
-      caption: "Waste of what is allocated, by block size",
-      note: "independent of the load",
-      describe: "A line over the block size; a triangle marks the knee.",
-      xTitle: "tokens in a block", yTitle: "% of the allocated slots",
-      series: [{ label: "paged", points: sizes }],
-      marks: knee === null ? [] : [{ label: "knee", ...knee }],
-    }));
+    knee === null ? null : element(
+      "p", {}, `The knee is at blocks of ${number(knee.x)} tokens, with ` +
+      `${number(knee.y, 2)} % wasted: the largest whose waste is within one ` +
+      "point of the least."),
+    blockSizeFigure(sizes, knee));
 }
 
 const rateOf = (rates, weight) => rates[`${weight}_hit_rate`];
@@ -121,7 +113,7 @@ function showHitcurve(hitcurve) {
     }];
   };
   const holder = element("div");
-  const show = () => holder.replaceChildren(curveFigure({
+  const show = () => replaceFigures(holder, curveFigure({
     caption: `Hit rate by size of the cache, weighted by ${weight}`,
     note: "the optimum knows the future: no policy has more hits by blocks",
     describe: "A line for each policy, the offline optimum among them.",

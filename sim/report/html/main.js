@@ -18,9 +18,9 @@ function showVerdict(head) {
       "this pagedkv was built: the tables have all figures."));
 }
 
-function showFooter(head, report) {
+function showFooter(head, hashed) {
   const parts = [`pagedkv ${head.version}`];
-  if (report !== null) parts.push(`report ${report.hash}`);
+  if (hashed !== null) parts.push(`SHA-256 ${hashed.hash}`);
   if (HAS_CHARTS) parts.push(`drawn with Chart.js ${Chart.version} (MIT)`);
   document.getElementById("footer").append(parts.join(" · "));
 }
@@ -30,6 +30,7 @@ function showPage() {
   const report = readData("report");
   const courses = readData("courses");
   const hitcurve = readData("hitcurve");
+  const sweep = readData("sweep");
   showVerdict(head);
   if (report !== null) {
     showSummary(report);
@@ -41,9 +42,13 @@ function showPage() {
     showBatchAndLatency(report);
     showBlockSizes(report);
   }
+  if (sweep !== null) {
+    showSweep(sweep);
+    showKnees(sweep);
+  }
   if (hitcurve !== null) showHitcurve(hitcurve);
   if (courses !== null) showRequests(report, courses.waste);
-  showFooter(head, report);
+  showFooter(head, report ?? sweep);
   setUpTheme();
 }
 

@@ -102,7 +102,7 @@ std::string SimPage(const Report& report,
       {.title = absl::StrCat("KV memory by policy: ", report.inputs.trace.name),
        .verdict = Verdict(report),
        .rule = std::string(kVerdictRule),
-       .facts = ConditionLines(report),
+       .facts = SummaryHeadLines(report),
        .warnings = report.Warnings(),
        .version = report.version},
       {{"report", ReportToJson(report)}, {"courses", document.dump()}});

@@ -291,6 +291,96 @@ class ReportHtmlTest(unittest.TestCase):
           "input, select, button")].filter((each) => !each.ariaLabel &&
             !each.textContent && each.labels.length === 0).length"""), 0)
 
+    def page_with(self, name, data):
+        """A page with that data block only."""
+        whole = self.page.read_text()
+        head, begin, rest = whole.partition(
+            '<script type="application/json" id="report">')
+        scripts = rest.partition("</script>")[2].partition("</script>")[2]
+        page = self.folder / f"{name}.html"
+        page.write_text(head + begin.replace("report", name) +
+                        json.dumps(data).replace("<", "\\u003c") +
+                        "</script>" + scripts)
+        return page
+
+    def test_a_sweep_shows_its_knee_and_its_cliff(self):
+        runs = []
+        for memory, waste in [("1GiB", 40), ("2GiB", 39), ("4GiB", 5),
+                              ("512MiB", 41), ("8GiB", 4)]:
+            report = json.loads(json.dumps(self.report))
+            for result in report["results"].values():
+                result["waste_pct"]["mean"] = waste
+            runs.append({"parameters": {"memory": memory, "dtype": "fp16"},
+                         "report": report, "problem": None})
+        runs.append({"parameters": {"memory": "1GiB", "dtype": "fp8"},
+                     "report": None, "problem": "it <i>cannot</i> be"})
+        sweep = {
+            "schema": "pagedkv.sweep/1", "hash": "0" * 64, "runs": runs,
+            "parameters": [
+                {"name": "memory", "values": ["512MiB", "1GiB", "2GiB", "4GiB",
+                                              "8GiB"]},
+                {"name": "dtype", "values": ["fp16", "fp8"]}],
+            "knees": [{"parameters": {"dtype": "fp16"}, "rule": "a rule",
+                       "sentence": "a knee", "block_size": 16,
+                       "curve": [{"block_size": 8, "waste_intrinsic_pct": 1.0},
+                                 {"block_size": 16, "waste_intrinsic_pct": 1.5},
+                                 {"block_size": 32,
+                                  "waste_intrinsic_pct": 3.0}]}]}
+        self.open(self.page_with("sweep", sweep))
+        self.assertEqual(self.js("""[...document.querySelectorAll("section")]
+          .map((each) => each.id)"""), ["verdict", "sweep", "knee-0"])
+        text = self.text("#sweep")
+        self.assertIn("a cliff between 2 and 4, from 39 to 5", text)
+        self.assertIn("it <i>cannot</i> be", text)
+        # By place, not by the order of the runs or of the texts.
+        self.assertEqual(
+            self.js("""Chart.getChart(document.querySelector("#sweep canvas"))
+              .data.datasets.at(-1).data.map((point) => point.x)"""),
+            [0.5, 1, 2, 4, 8])
+        self.assertIn("a knee", self.text("#knee-0"))
+        self.js("""(() => {
+          const choice = document.querySelector("#sweep select");
+          choice.value = "batch";
+          choice.dispatchEvent(new Event("change"));
+        })()""")
+        self.assertIn("no cliff", self.text("#sweep"))
+        self.screenshot("sweep")
+
+    def test_a_hit_curve_has_the_optimum_and_three_weights(self):
+        rates = {f"{weight}_hit_rate": rate for weight, rate in
+                 [("block", 0.5), ("token", 0.4), ("request", 0.3)]}
+        curve = [dict(rates, size_blocks=size) for size in [10, 20, 40]]
+        self.open(self.page_with("hitcurve", {
+            "schema": "pagedkv.hitcurve/1", "trace": {"block_tokens": 512},
+            "unbounded": rates, "curves": [
+                {"policy": "lru", "method": "stack_distances",
+                 "points": curve},
+                {"policy": "optimum", "method": "offline", "points": curve}]}))
+        data = ("Chart.getChart(document.querySelector('#hit-rate canvas'))"
+                ".data.datasets")
+        self.assertEqual(self.js(f"{data}.map((each) => each.label)"),
+                         ["lru", "optimum", "unbounded"])
+        self.assertEqual(self.js(f"{data}[1].data[0].y"), 50)
+        self.js("""(() => {
+          const choice = document.querySelector("#hit-rate select");
+          choice.value = "token";
+          choice.dispatchEvent(new Event("change"));
+        })()""")
+        self.assertEqual(self.js(f"{data}[1].data[0].y"), 40)
+
+    def test_latency_is_shown_where_time_is_modelled(self):
+        report = json.loads(json.dumps(self.report))
+        quantiles = {"p50": 0.1, "p90": 0.2, "p99": 0.4, "mean": 0.15}
+        for result in report["results"].values():
+            result["latency"] = {"ttft_s": quantiles, "tpot_s": quantiles,
+                                 "e2e_s": None, "queue_s": None}
+        self.open(self.page_with("report", report))
+        captions = self.js("""[...document.querySelectorAll(
+          "#batch figcaption")].map((each) => each.textContent)""")
+        self.assertEqual(captions, [
+            "Batch: resident sequences", "Latency: time to first token",
+            "Latency: time per output token"])
+
     def test_without_chart_js_the_tables_are_open(self):
         whole = self.page.read_text()
         begin = whole.index("<script>/*!\n * Chart.js")
