@@ -34,7 +34,8 @@ double SlotSeconds(absl::int128 slot_nanoseconds) {
 
 Replica::Replica(const GrantRule& rule, const SimulationOptions& options,
                  std::int64_t capacity, LiveRequests& requests,
-                 Batcher& batcher, SimulationObserver& observer)
+                 Batcher& batcher, SimulationObserver& observer,
+                 std::int32_t index)
     : rule_(rule),
       options_(options),
       step_ns_(options.clock == ClockKind::kIteration ? kIterationNs
@@ -42,7 +43,8 @@ Replica::Replica(const GrantRule& rule, const SimulationOptions& options,
       capacity_(capacity),
       requests_(requests),
       batcher_(batcher),
-      observer_(observer) {
+      observer_(observer),
+      index_(index) {
   totals_.capacity_slots = capacity;
 }
 
@@ -72,6 +74,7 @@ absl::Status Replica::Offer(TraceRequest request) {
   if (!queued.ok()) return queued.status();
   if (*queued) {
     EnterQueue(lives_[id.value()]);
+    waiting_tokens_ += requests_[id].prompt_tokens;
   } else {
     Reject(requests_[id]);
     requests_.Remove(id);
@@ -84,6 +87,22 @@ absl::Status Replica::WaitUntil(std::int64_t until_ns) {
       Emit(until_ns - now_ns_, /*is_step=*/false, Cause::kIdle, 0);
   now_ns_ = until_ns;
   return status;
+}
+
+absl::StatusOr<std::vector<TraceRequest>> Replica::Fail() {
+  std::vector<RequestId> ids;
+  if (absl::Status status = batcher_.Fail(ids); !status.ok()) return status;
+  std::vector<TraceRequest> lost;
+  for (const RequestId id : ids) {
+    if (ledger_.granted(id.value()) > 0) {
+      observer_.OnPreemption(requests_[id].id, now_ns_);
+    }
+    ledger_.Release(id.value(), now_ns_);
+    lost.push_back(requests_[id]);
+    requests_.Remove(id);
+  }
+  waiting_tokens_ = 0;
+  return lost;
 }
 
 void Replica::Reject(const TraceRequest& request) {
@@ -178,6 +197,7 @@ StepWork Replica::Advance(std::span<const ScheduledSequence> scheduled) {
 void Replica::Admit(const ScheduledSequence& sequence, Life& life) {
   life.admit_ns = now_ns_;
   life.hit_tokens = sequence.num_computed;
+  waiting_tokens_ -= requests_[sequence.request].prompt_tokens;
   if (!options_.prefix_cache) return;
   const BlockSize block = rule_.policy().block_size;
   const TokenCount prompt(requests_[sequence.request].prompt_tokens);
@@ -282,7 +302,8 @@ absl::Status Replica::Emit(std::int64_t duration_ns, bool is_step, Cause free,
   if (!slots.ok()) return slots.status();
   totals_.peak_slots = std::max(totals_.peak_slots, slots->allocated());
   totals_.peak_running = std::max(totals_.peak_running, batcher_.num_running());
-  const Sample sample{.begin_ns = now_ns_,
+  const Sample sample{.replica = index_,
+                      .begin_ns = now_ns_,
                       .duration_ns = duration_ns,
                       .is_step = is_step,
                       .slots = *slots,

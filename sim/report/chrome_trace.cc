@@ -35,34 +35,40 @@ bool ChromeTraceProcess::IsFull() {
 
 void ChromeTraceProcess::OnSample(const Sample& sample) {
   if (IsFull()) return;
-  const std::int64_t begin_ns = sample.begin_ns;
   if (sample.is_step) {
-    Add(begin_ns,
+    Add(sample.begin_ns,
         absl::StrFormat(
-            R"({"ph":"X","pid":%d,"tid":1,"name":"step","ts":%s,"dur":%s,)"
+            R"({"ph":"X","pid":%d,"tid":%d,"name":"step","ts":%s,"dur":%s,)"
             R"("args":{"resident":%d,"waiting":%d,"preemptions":%d}})",
-            process_, Microseconds(begin_ns), Microseconds(sample.duration_ns),
-            sample.running, sample.waiting, sample.preemptions));
+            process_, sample.replica + 1, Microseconds(sample.begin_ns),
+            Microseconds(sample.duration_ns), sample.running, sample.waiting,
+            sample.preemptions));
   }
-  AddCounter("resident", begin_ns, absl::StrCat(sample.running), last_running_);
-  AddCounter("waiting", begin_ns, absl::StrCat(sample.waiting), last_waiting_);
-  AddCounter("free slots", begin_ns, absl::StrCat(FreeSlots(sample.slots)),
-             last_free_);
+  const auto replica = static_cast<std::size_t>(sample.replica);
+  if (replica >= counters_.size()) counters_.resize(replica + 1);
+  Counters& last = counters_[replica];
+  AddCounter("resident", sample, absl::StrCat(sample.running), last.resident);
+  AddCounter("waiting", sample, absl::StrCat(sample.waiting), last.waiting);
+  AddCounter("free slots", sample, absl::StrCat(FreeSlots(sample.slots)),
+             last.free);
   const std::int64_t capacity = sample.slots.total();
   const std::int64_t thousandths =
       capacity > 0 ? sample.slots[Cause::kToken] * 100'000 / capacity : 0;
-  AddCounter("token %", begin_ns, ThousandthsToString(thousandths),
-             last_token_);
+  AddCounter("token %", sample, ThousandthsToString(thousandths), last.token);
 }
 
-void ChromeTraceProcess::AddCounter(std::string_view name, std::int64_t time_ns,
-                                    std::string_view value, std::string& last) {
+void ChromeTraceProcess::AddCounter(std::string_view name, const Sample& sample,
+                                    const std::string& value,
+                                    std::string& last) {
   if (value == last) return;
   last = value;
-  Add(time_ns,
+  const std::string of_replica =
+      sample.replica == 0 ? ""
+                          : absl::StrFormat(" (replica %d)", sample.replica);
+  Add(sample.begin_ns,
       absl::StrFormat(
-          R"({"ph":"C","pid":%d,"name":"%s","ts":%s,"args":{"value":%s}})",
-          process_, name, Microseconds(time_ns), value));
+          R"({"ph":"C","pid":%d,"name":"%s%s","ts":%s,"args":{"value":%s}})",
+          process_, name, of_replica, Microseconds(sample.begin_ns), value));
 }
 
 void ChromeTraceProcess::OnAdmission(std::int64_t request,
@@ -125,12 +131,16 @@ void ChromeTraceProcess::AddSlice(const RequestRecord& record,
 std::string ChromeTraceProcess::TakeEvents() {
   std::ranges::stable_sort(events_, {}, &Event::time_ns);
   std::string text = absl::StrFormat(
-      R"({"ph":"M","pid":%d,"name":"process_name","args":{"name":"%s%s"}})"
-      ",\n"
-      R"({"ph":"M","pid":%d,"tid":1,"name":"thread_name",)"
-      R"("args":{"name":"steps"}})",
-      process_, name_, truncated_ ? " (cut short: too many events)" : "",
-      process_);
+      R"({"ph":"M","pid":%d,"name":"process_name","args":{"name":"%s%s"}})",
+      process_, name_, truncated_ ? " (cut short: too many events)" : "");
+  for (std::size_t i = 0; i < std::max<std::size_t>(1, counters_.size()); ++i) {
+    absl::StrAppendFormat(&text,
+                          ",\n"
+                          R"({"ph":"M","pid":%d,"tid":%d,"name":"thread_name",)"
+                          R"("args":{"name":"steps%s"}})",
+                          process_, i + 1,
+                          i == 0 ? "" : absl::StrCat(" of replica ", i));
+  }
   for (const Event& event : events_) absl::StrAppend(&text, ",\n", event.json);
   events_.clear();
   return text;

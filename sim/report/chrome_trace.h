@@ -16,10 +16,11 @@
 namespace pagedkv::sim {
 
 /// The schedule of one policy's run in Chrome's trace event format, which
-/// Perfetto and chrome://tracing open: a process with a track of steps,
-/// counters (resident, waiting, free slots, tokens in percent of the pool), and
-/// an asynchronous slice for each request that ended, which holds its phases:
-/// queued, prefill, decode, preempted. Thread-compatible.
+/// Perfetto and chrome://tracing open: a process with, for each replica, a
+/// track of steps and counters (resident, waiting, free slots, tokens in
+/// percent of the pool), and an asynchronous slice for each request that ended,
+/// which holds its phases: queued, prefill, decode, preempted.
+/// Thread-compatible.
 ///
 /// Bounded: beyond `max_events` nothing is added, and the track's name says so.
 class ChromeTraceProcess {
@@ -44,14 +45,21 @@ class ChromeTraceProcess {
     std::int64_t time_ns = 0;
     std::string json;
   };
+  // The last values of a replica's counters.
+  struct Counters {
+    std::string resident;
+    std::string waiting;
+    std::string free;
+    std::string token;
+  };
   // In turn: admitted, preempted, admitted, ...
   using Changes = std::vector<std::int64_t>;
 
   void Add(std::int64_t time_ns, std::string json) {
     events_.push_back({time_ns, std::move(json)});
   }
-  void AddCounter(std::string_view name, std::int64_t time_ns,
-                  std::string_view value, std::string& last);
+  void AddCounter(std::string_view name, const Sample& sample,
+                  const std::string& value, std::string& last);
   void AddSlice(const RequestRecord& record, std::string_view name,
                 std::int64_t begin_ns, std::int64_t end_ns);
   void AddPhases(const RequestRecord& record, const Changes& changes);
@@ -63,10 +71,7 @@ class ChromeTraceProcess {
   bool truncated_ = false;
   std::vector<Event> events_;
   absl::flat_hash_map<std::int64_t, Changes> changes_;  // of live requests
-  std::string last_running_;
-  std::string last_waiting_;
-  std::string last_free_;
-  std::string last_token_;
+  std::vector<Counters> counters_;                      // by replica
 };
 
 /// The trace of several processes, from what `TakeEvents` gave for each.

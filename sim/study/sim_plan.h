@@ -26,6 +26,7 @@ struct SimPlan {
   Weight weight = Weight::kTime;
   WindowKind window = WindowKind::kBusy;
   MemoryMapOptions memory_map;
+  ServiceLevel level;
 };
 
 /// Resolves names, sizes and defaults. InvalidArgument, NotFound or OutOfRange

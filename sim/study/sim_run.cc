@@ -77,8 +77,9 @@ class PolicyRun : public SimulationObserver {
     shared_.requests_done.fetch_add(1, std::memory_order_relaxed);
   }
   MemoryVisitor* WatchMemory(const Sample& sample) override {
-    return memory_ != nullptr && memory_->Wants(sample) ? memory_.get()
-                                                        : nullptr;
+    // Of a fleet, the first replica's memory.
+    const bool watched = memory_ != nullptr && sample.replica == 0;
+    return watched && memory_->Wants(sample) ? memory_.get() : nullptr;
   }
   bool ShouldStop() override {
     return Interrupted() || shared_.failed.load(std::memory_order_relaxed);
@@ -235,6 +236,7 @@ absl::StatusOr<std::vector<PolicyRun>> PrepareRuns(const SimPlan& plan,
   statistics.window = plan.window;
   statistics.num_requests = num_requests;
   statistics.window_ns = plan.simulation.step_ns;
+  statistics.level = plan.level;
 
   std::optional<MemoryMapOptions> map;
   if (options.out) map = plan.memory_map;
@@ -271,6 +273,7 @@ Report MakeReport(const SimPlan& plan, TraceSummary trace,
   report.simulation = plan.simulation;
   report.weight = plan.weight;
   report.window = plan.window;
+  report.level = plan.level;
   report.version = PAGEDKV_VERSION;
   for (const PolicyRun& run : runs) {
     PolicyResult result;
@@ -279,6 +282,7 @@ Report MakeReport(const SimPlan& plan, TraceSummary trace,
     result.metrics = ComputeMetrics(run.statistics(), run.policy(),
                                     plan.simulation.clock, plan.workload.seed);
     result.requests = run.statistics().requests();
+    result.latency = run.statistics().latency();
     result.num_events = run.statistics().num_events();
     report.results.push_back(std::move(result));
   }
@@ -290,9 +294,10 @@ void AddHitBounds(std::span<const TraceRequest> requests,
   for (PolicyResult& result : report.results) {
     if (!UsesPrefixCache(report, result)) continue;
     const BlockSize block = result.policy.block_size;
-    result.hit_bounds =
-        ComputeHitBounds(requests, simulation.trace_block, block,
-                         block.FullBlocks(simulation.capacity) - BlockCount(1));
+    result.hit_bounds = ComputeHitBounds(
+        requests, simulation.trace_block, block,
+        (block.FullBlocks(simulation.capacity) - BlockCount(1)) *
+            simulation.fleet.num_replicas);
   }
 }
 

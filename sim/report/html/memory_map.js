@@ -261,7 +261,9 @@ function showMemoryMaps(report, maps) {
     element("p", {}, "Each cell is a run of neighbouring slots, from the top " +
             "left, coloured by what most of them are used for: a sequence's " +
             "own colour for its tokens, warm colours for waste. Press Play, " +
-            "or move the slider."),
+            "or move the slider." + (maps[ids[0]].replicas > 1
+              ? ` Of ${number(maps[ids[0]].replicas)} replicas, the first.`
+              : "")),
     mapLegend(), made.made,
     element("div", { class: "maps" }, ...policyMaps.map((each) => each.made)),
     missing.length === 0 ? null : element(

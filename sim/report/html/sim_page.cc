@@ -61,7 +61,7 @@ json WasteToJson(const RequestStatistics& requests) {
   return ranges;
 }
 
-json MapToJson(MemoryMapRecorder& memory) {
+json MapToJson(MemoryMapRecorder& memory, std::int32_t num_replicas) {
   json frames = json::array();
   for (const MemoryMapRecorder::Frame& frame : memory.Frames()) {
     const Sample& sample = frame.sample;
@@ -75,7 +75,8 @@ json MapToJson(MemoryMapRecorder& memory) {
                       {"largest_free", sample.largest_free_slots},
                       {"slots", slots}});
   }
-  return {{"capacity", memory.capacity()},
+  return {{"replicas", num_replicas},
+          {"capacity", memory.capacity()},
           {"cell_slots", memory.cell_slots()},
           {"cells", memory.Frames().front().cells.size()},
           {"frames", frames},
@@ -93,7 +94,8 @@ std::string SimPage(const Report& report,
     timeseries[course.policy.id()] = TimeseriesToJson(*course.statistics);
     waste[course.policy.id()] = WasteToJson(course.statistics->requests());
     if (course.memory != nullptr && !course.memory->Frames().empty()) {
-      maps[course.policy.id()] = MapToJson(*course.memory);
+      maps[course.policy.id()] =
+          MapToJson(*course.memory, report.simulation.fleet.num_replicas);
     }
   }
   const json document = {

@@ -106,6 +106,28 @@ TEST(ChromeTraceTest, LeavesOutWhatTookNoTimeAndWhoWasRejected) {
                                              "request"}));
 }
 
+TEST(ChromeTraceTest, EachReplicaHasItsTrackAndCounters) {
+  ChromeTraceProcess process(1, "paged-16");
+  Sample other = StepAt(5, 3);
+  other.replica = 1;
+  process.OnSample(StepAt(0, 3));
+  process.OnSample(other);
+  const json trace = json::parse(ChromeTrace({process.TakeEvents()}));
+  std::vector<std::string> seen;
+  for (const json& event : trace) {
+    if (event["name"] == "thread_name") {
+      seen.push_back(event["args"]["name"]);
+    } else if (event["ph"] == "X") {
+      seen.push_back("step on " + event["tid"].dump());
+    } else if (event["ph"] == "C" && event["args"]["value"] == 3) {
+      seen.push_back(event["name"]);
+    }
+  }
+  EXPECT_EQ(seen, (std::vector<std::string>{
+                      "steps", "steps of replica 1", "step on 1", "resident",
+                      "step on 2", "resident (replica 1)"}));
+}
+
 TEST(ChromeTraceTest, IsInOrderOfTime) {
   ChromeTraceProcess process(1, "paged-16");
   process.OnSample(StepAt(0, 1));
