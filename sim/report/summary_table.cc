@@ -200,16 +200,6 @@ std::string ServiceLevelLine(const ServiceLevel& level) {
   return "goodput: " + absl::StrJoin(limits, " and ");
 }
 
-std::vector<std::string> HeadLines(const Report& report) {
-  std::vector<std::string> lines = {PoolLine(report), WorkloadLine(report),
-                                    ConditionsLine(report)};
-  if (report.simulation.clock == ClockKind::kModel) {
-    lines.push_back("step times: " + report.simulation.step_time.source);
-  }
-  if (report.level.given()) lines.push_back(ServiceLevelLine(report.level));
-  return lines;
-}
-
 std::string HitLine(const PolicyResult& result) {
   const HitRates rates = result.totals.hits.rates();
   std::string line = absl::StrFormat(
@@ -314,8 +304,18 @@ void AppendLatencyCells(bool known, const LatencyHistogram& histogram,
 
 }  // namespace
 
+std::vector<std::string> SummaryHeadLines(const Report& report) {
+  std::vector<std::string> lines = {PoolLine(report), WorkloadLine(report),
+                                    ConditionsLine(report)};
+  if (report.simulation.clock == ClockKind::kModel) {
+    lines.push_back("step times: " + report.simulation.step_time.source);
+  }
+  if (report.level.given()) lines.push_back(ServiceLevelLine(report.level));
+  return lines;
+}
+
 std::string SummaryToText(const Report& report) {
-  std::string text = absl::StrJoin(HeadLines(report), "\n") + '\n';
+  std::string text = absl::StrJoin(SummaryHeadLines(report), "\n") + '\n';
   for (const Table& table : TablesOf(report)) {
     text += '\n';
     AppendText(table, text);
@@ -327,7 +327,8 @@ std::string SummaryToText(const Report& report) {
 
 std::string SummaryToMarkdown(const Report& report) {
   std::string text = "# KV memory by policy\n\n";
-  for (const std::string& line : HeadLines(report)) text += "- " + line + '\n';
+  for (const std::string& line : SummaryHeadLines(report))
+    text += "- " + line + '\n';
   for (const Table& table : TablesOf(report)) {
     text += '\n';
     AppendMarkdown(table, text);

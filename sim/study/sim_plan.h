@@ -8,6 +8,7 @@
 
 #include "sim/replay/policy.h"
 #include "sim/replay/simulation.h"
+#include "sim/report/memory_map.h"
 #include "sim/report/report.h"
 #include "sim/report/run_statistics.h"
 #include "sim/study/sim_options.h"
@@ -24,6 +25,7 @@ struct SimPlan {
   ReportPool pool;
   Weight weight = Weight::kTime;
   WindowKind window = WindowKind::kBusy;
+  MemoryMapOptions memory_map;
   ServiceLevel level;
 };
 
