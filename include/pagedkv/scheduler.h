@@ -40,6 +40,9 @@ struct SchedulerOptions {
   /// cache, so that it can keep it ("queue-lru"): one lookup for each time that
   /// a request enters the queue.
   bool announce_waiting = false;
+  /// Write `StepPlan::slot_mapping`. Who computes no KV (a simulator), or finds
+  /// slots in the block tables, can do without.
+  bool fill_slot_mapping = true;
 };
 
 /// What a client submits: a prompt, and how far to go on from it.
@@ -84,6 +87,9 @@ struct Request {
 /// The sequences of a group stand side by side, by index. While its prompt is
 /// computed, it has one. That one becomes several where it samples: index i,
 /// from the next step on, continues the i-th token that was sampled.
+///
+/// In a plan of several steps `num_tokens` is 1, and step s computes the token
+/// at position num_computed + s.
 struct ScheduledSequence {
   enum class Kind : std::uint8_t {
     kRunning,  ///< its request was in an earlier step and went on
@@ -101,8 +107,9 @@ struct ScheduledSequence {
   /// its first to its last step; of a beam search, the place among the
   /// survivors that the client named last.
   std::int16_t sequence_index = 0;
-  /// Tokens of it that `Update` takes: 1 if it samples, `Request::num_samples`
-  /// where a group's prompt ends, 0 for a beam search.
+  /// Tokens of it that `Update` takes for each step of the plan: 1 if it
+  /// samples, `Request::num_samples` where a group's prompt ends, 0 for a beam
+  /// search.
   std::int32_t num_samples = 0;
 };
 
@@ -130,19 +137,24 @@ enum class AdmissionBlock : std::uint8_t {
   kPreempted,    ///< nothing is admitted in a step that preempted
 };
 
-/// What one step of the engine is to do. The scheduler executes nothing: do the
-/// copies, upload the dirty ranges of the tables, compute, sample, and report
-/// with `Scheduler::Update`. All views are valid until the next call of
-/// `Schedule`.
+/// What one step of the engine is to do, or several. The scheduler executes
+/// nothing: do the copies, upload the dirty ranges of the tables, compute,
+/// sample, and report with `Scheduler::Update`. All views are valid until the
+/// next call of `Schedule`.
 struct StepPlan {
+  /// More than 1 only if `Schedule` was allowed more: `scheduled` stands for
+  /// each of so many steps, in which every sequence computes one token and
+  /// samples the next. Copies, and blocks for all steps, come before the first.
+  std::int32_t num_steps = 1;
   /// Running sequences first, in order of their requests' admission, then the
   /// admitted. Empty if no request is live; by priority also where the first
   /// that runs was the least important and gave its blocks up.
   std::span<const ScheduledSequence> scheduled;
-  TokenCount num_tokens = {};  ///< sum over `scheduled`
-  /// [groups][num_tokens]: where the step's tokens are written, sequence by
-  /// sequence. Empty for cross-attention: the slots of a new sequence's encoder
-  /// are those of its block table.
+  TokenCount num_tokens = {};  ///< of one step: the sum over `scheduled`
+  /// [groups][num_steps * num_tokens]: where each step's tokens are written,
+  /// step by step, in each sequence by sequence. Empty for cross-attention (the
+  /// slots of a new sequence's encoder are those of its block table), and
+  /// without `SchedulerOptions::fill_slot_mapping`.
   std::span<const std::vector<std::int64_t>> slot_mapping;
   /// [groups]: the entries of the block tables to upload, see `BlockTables`.
   std::span<const std::span<const DirtyRange>> table_deltas;
@@ -151,6 +163,7 @@ struct StepPlan {
   std::span<const Preemption> preempted;
   /// Requests that ended (finished or aborted) since the last plan.
   std::span<const RequestId> ended;
+  /// The same in each step of the plan.
   AdmissionBlock admission_block = AdmissionBlock::kNone;
 };
 
@@ -234,17 +247,31 @@ class Scheduler {
   /// Plans the next step, and takes the copies and dirty ranges that the cache
   /// has gathered into the plan. FailedPrecondition if the last plan was not
   /// reported.
-  absl::StatusOr<StepPlan> Schedule();
+  ///
+  /// Plans up to `max_steps` (>= 1) steps at once, for multi-step decoding, if
+  /// in each of them, planned by itself, nothing would happen but that every
+  /// running sequence computes and samples one token. So nobody is preempted or
+  /// admitted in them, the cause why the first that waits is not admitted stays
+  /// the same, and by length requests finish only with the last. What cannot be
+  /// known in advance is not waited for: a stop token on the way, after which a
+  /// single step would have had room for others, and requests submitted in the
+  /// meantime. Always one step: while a beam search runs, and while a request
+  /// with `prompt_tokens` waits for blocks and may find some in the prefix
+  /// cache. O(scheduled sequences + their new blocks + steps), the slot mapping
+  /// aside.
+  absl::StatusOr<StepPlan> Schedule(std::int32_t max_steps = 1);
 
   /// Reports the last plan as done: its tokens count as computed. `sampled` has
   /// `num_samples` tokens for each scheduled sequence, in the plan's order (any
   /// value for one that was aborted since); it may be empty while no live
-  /// request has stop tokens or `prompt_tokens`. `beams` has an entry for each
-  /// beam search that samples, in the plan's order (any survivors for one that
-  /// was aborted since).
-  /// Returns what finished, in the plan's order, valid until the next call.
-  /// FailedPrecondition without a plan, InvalidArgument for a wrong length, or
-  /// survivors that cannot be; then nothing has changed.
+  /// request has stop tokens or `prompt_tokens`. Of a plan of several steps it
+  /// has the tokens of all steps of the first sequence, then of the next; those
+  /// behind a stop token are ignored, and the sequence ends there. `beams` has
+  /// an entry for each beam search that samples, in the plan's order (any
+  /// survivors for one that was aborted since). Returns what finished, in the
+  /// plan's order, valid until the next call. FailedPrecondition without a
+  /// plan, InvalidArgument for a wrong length, or survivors that cannot be;
+  /// then nothing has changed.
   absl::StatusOr<std::span<const FinishedRequest>> Update(
       std::span<const TokenId> sampled = {},
       std::span<const BeamUpdate> beams = {});

@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 
@@ -14,6 +15,8 @@
 #include "sim/accounting/causes.h"
 #include "sim/clock/step_time.h"
 #include "sim/hitcurve/hit_counts.h"
+#include "sim/replay/fleet_options.h"
+#include "sim/replay/memory_visitor.h"
 #include "sim/replay/policy.h"
 #include "sim/trace/request_source.h"
 #include "sim/trace/trace_request.h"
@@ -53,6 +56,11 @@ struct SimulationOptions {
   bool prefix_cache = false;
   std::string eviction_policy = "lru";  ///< of `EvictionPolicyNames`
   BlockSize trace_block{1};  ///< tokens of each of `TraceRequest::block_ids`
+  /// Run decode steps in which nothing else happens all at once. It only saves
+  /// time: what is observed is the same, to the last digit.
+  bool fuse_steps = true;
+  /// More than one replica needs arrival times; `capacity` is that of each.
+  FleetOptions fleet = {};
 };
 
 /// Whether requests are offered as fast as they are admitted.
@@ -68,6 +76,7 @@ inline constexpr std::int32_t kLivelockPreemptions = 3;
 /// There is one for each engine step, with what the step computes in place,
 /// and one for each wait for an arrival.
 struct Sample {
+  std::int32_t replica = 0;  ///< of a fleet
   std::int64_t begin_ns = 0;
   std::int64_t duration_ns = 0;
   bool is_step = false;  ///< one engine step, not a wait for an arrival
@@ -107,11 +116,34 @@ class SimulationObserver {
   virtual void OnSample(const Sample& sample) = 0;
   /// When the request has finished or is rejected.
   virtual void OnRequest(const RequestRecord& record) = 0;
+  /// `TraceRequest::id` of who starts to run at `now_ns`, for the first time or
+  /// again, and of whose memory is taken away; before the sample of that time.
+  virtual void OnAdmission(std::int64_t /*request*/, std::int64_t /*now_ns*/) {}
+  virtual void OnPreemption(std::int64_t /*request*/, std::int64_t /*now_ns*/) {
+  }
+  /// Whether `WatchMemory` ever names anybody.
+  [[nodiscard]] virtual bool WatchesMemory() const { return false; }
+  /// Polled after every sample: who wants to see the memory that it is of;
+  /// null: nobody. Policies that only count memory show none.
+  virtual MemoryVisitor* WatchMemory(const Sample& /*sample*/) {
+    return nullptr;
+  }
   /// Polled at every step: true stops the simulation (Cancelled).
   virtual bool ShouldStop() { return false; }
 };
 
-/// What is counted over a whole run.
+/// What one replica of a fleet did.
+struct ReplicaTotals {
+  std::int64_t routed = 0;  ///< requests that it was given
+  std::int64_t routed_prompt_tokens = 0;
+  std::int64_t lost = 0;  ///< of these, by outages
+  std::int64_t finished = 0;
+  std::int64_t preemptions = 0;
+  HitCounts hits = {};
+};
+
+/// What is counted over a whole run. Of a fleet, counts are sums over its
+/// replicas, and peaks the highest of one.
 struct SimulationTotals {
   std::int64_t steps = 0;
   std::int64_t end_ns = 0;
@@ -135,6 +167,7 @@ struct SimulationTotals {
   std::int64_t blocked_fragmented_ns = 0;
   std::int64_t blocked_watermark_ns = 0;
   std::int64_t blocked_policy_ns = 0;
+  std::vector<ReplicaTotals> replicas = {};  ///< empty: not a fleet
 };
 
 /// Opens the workload from its beginning: a pass each.

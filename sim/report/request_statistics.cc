@@ -2,10 +2,11 @@
 #include "sim/report/request_statistics.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
-#include <tuple>
 
 #include "sim/replay/policy.h"
+#include "sim/report/worst_requests.h"
 #include "sim/trace/trace_request.h"
 
 namespace pagedkv::sim {
@@ -22,14 +23,7 @@ void RequestStatistics::Add(const RequestRecord& record) {
   lengths_.Add(record.prompt_tokens, record.output_tokens);
   ++requests_by_waste_[waste.waste_slots];
 
-  const auto position =
-      std::upper_bound(worst_.begin(), worst_.end(), waste,
-                       [](const RequestWaste& a, const RequestWaste& b) {
-                         return std::tuple(-a.waste_slots, a.id) <
-                                std::tuple(-b.waste_slots, b.id);
-                       });
-  worst_.insert(position, waste);
-  if (worst_.size() > kNumWorst) worst_.pop_back();
+  KeepWorst(waste, &RequestWaste::waste_slots, worst_);
 }
 
 std::int64_t RequestStatistics::WasteQuantile(double quantile) const {
@@ -43,6 +37,19 @@ std::int64_t RequestStatistics::WasteQuantile(double quantile) const {
     if (seen >= rank) break;
   }
   return waste;
+}
+
+std::vector<WasteRange> RequestStatistics::WasteRanges() const {
+  std::vector<WasteRange> ranges;
+  for (const auto& [slots, requests] : requests_by_waste_) {
+    const auto from = static_cast<std::int64_t>(
+        std::bit_floor(static_cast<std::uint64_t>(slots)));
+    if (ranges.empty() || ranges.back().from != from) {
+      ranges.push_back({from, from == 0 ? 0 : 2 * from - 1, 0});
+    }
+    ranges.back().requests += requests;
+  }
+  return ranges;
 }
 
 }  // namespace pagedkv::sim

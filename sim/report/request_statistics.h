@@ -2,7 +2,6 @@
 #ifndef SIM_REPORT_REQUEST_STATISTICS_H_
 #define SIM_REPORT_REQUEST_STATISTICS_H_
 
-#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <vector>
@@ -21,19 +20,28 @@ struct RequestWaste {
   std::int64_t waste_slots = 0;
 };
 
+/// Finished requests that wasted `from` ... `to` slots.
+struct WasteRange {
+  std::int64_t from = 0;
+  std::int64_t to = 0;
+  std::int64_t requests = 0;
+  friend bool operator==(const WasteRange&, const WasteRange&) = default;
+};
+
 /// The distribution of slots wasted per finished request, and of their lengths.
 /// Memory is bounded by the largest grant and the longest request, not by the
 /// number of requests. Thread-compatible.
 class RequestStatistics {
  public:
-  static constexpr std::size_t kNumWorst = 10;
-
   void Add(const RequestRecord& record);
 
   [[nodiscard]] std::int64_t num_finished() const { return num_finished_; }
   /// The least waste that `quantile` (0 < q <= 1) of the finished requests do
   /// not exceed. REQUIRES: num_finished() > 0.
   [[nodiscard]] std::int64_t WasteQuantile(double quantile) const;
+  /// The distribution in ranges that double: 0, 1, 2 to 3, 4 to 7, ...; those
+  /// without a request are left out.
+  [[nodiscard]] std::vector<WasteRange> WasteRanges() const;
   /// At most `kNumWorst`: most waste first, the lower id first among equals.
   [[nodiscard]] const std::vector<RequestWaste>& worst() const {
     return worst_;

@@ -10,6 +10,7 @@
 #include "sim/replay/policy.h"
 #include "sim/replay/simulation.h"
 #include "sim/report/kv_group_use.h"
+#include "sim/report/memory_map.h"
 #include "sim/report/report.h"
 #include "sim/report/run_statistics.h"
 #include "sim/study/sim_options.h"
@@ -27,6 +28,8 @@ struct SimPlan {
   std::optional<HybridCache> hybrid;  ///< where the model has several groups
   Weight weight = Weight::kTime;
   WindowKind window = WindowKind::kBusy;
+  MemoryMapOptions memory_map;
+  ServiceLevel level;
 };
 
 /// Resolves names, sizes and defaults. InvalidArgument, NotFound or OutOfRange

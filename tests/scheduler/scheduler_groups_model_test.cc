@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Random requests with one or several sequences, in pools so small that groups
-// are preempted. A naive model knows which tokens each sequence has and how
-// many of them are computed; a fake device does what each plan says, and each
-// sequence must find its own tokens before each token that it computes:
+// are preempted, one step or several at a time. A naive model knows which
+// tokens each sequence has and how many of them are computed; a fake device
+// does what each plan says, and each sequence must find its own tokens before
+// each token that it computes:
 //   a group is in a step as a whole, samples as a whole, and is preempted as a
 //   whole; its prompt is computed once, by one sequence;
 //   what finishes is what the model says, and every request does.
@@ -192,7 +193,8 @@ class SchedulerGroupsModelTest : public testing::TestWithParam<Workload> {
   }
 
   // What the plan says of one request: `entries`, side by side.
-  void CheckEntries(std::span<const ScheduledSequence> entries) {
+  void CheckEntries(std::span<const ScheduledSequence> entries,
+                    std::int32_t num_steps) {
     const RequestId id = entries[0].request;
     Model& model = live_.at(id);
     ASSERT_TRUE(scheduled_.insert(id).second) << id << " stands in two places";
@@ -221,12 +223,16 @@ class SchedulerGroupsModelTest : public testing::TestWithParam<Workload> {
       Text& text = model.texts.at(last_index);
       ASSERT_EQ(entry.num_computed, text.computed) << id;
       ASSERT_GT(entry.num_tokens, 0);
-      text.computed += entry.num_tokens;
-      ASSERT_LE(text.computed, model.num_tokens());
+      ASSERT_TRUE(num_steps == 1 ||
+                  (entry.num_tokens == 1 && entry.kind == Kind::kRunning));
+      text.computed += entry.num_tokens * num_steps;
+      const std::int32_t known = model.num_tokens() + num_steps - 1;
+      ASSERT_LE(text.computed, known);
+      ASSERT_LT(known, model.end);
       if (is_group && !model.has_spread) {
         ASSERT_LE(text.computed, model.prompt) << "not once for all";
       }
-      ASSERT_EQ(entry.samples, text.computed == model.num_tokens());
+      ASSERT_EQ(entry.samples, text.computed == known);
       std::int32_t expected = samples ? 1 : 0;
       if (samples && !model.has_branched) expected = model.num_samples;
       if (model.beam_width > 0) expected = 0;
@@ -245,7 +251,7 @@ class SchedulerGroupsModelTest : public testing::TestWithParam<Workload> {
              plan.scheduled[end].request == plan.scheduled[i].request) {
         sum += plan.scheduled[end++].num_tokens;
       }
-      CheckEntries(plan.scheduled.subspan(i, end - i));
+      CheckEntries(plan.scheduled.subspan(i, end - i), plan.num_steps);
       if (HasFatalFailure()) return;
       i = end;
     }
@@ -275,25 +281,49 @@ class SchedulerGroupsModelTest : public testing::TestWithParam<Workload> {
     return std::max<std::int64_t>(0, position - group.window.value() + 1);
   }
 
+  // For each entry: what the model will sample, step by step.
+  void Sample(const StepPlan& plan) {
+    samples_.clear();
+    for (const ScheduledSequence& entry : plan.scheduled) {
+      samples_.emplace_back();
+      for (int i = entry.num_samples * plan.num_steps; i > 0; --i) {
+        samples_.back().push_back(Below(6));
+      }
+    }
+  }
+
   void Execute(const StepPlan& plan) {
     for (const BlockCopy& copy : plan.copies) {
       for (std::int64_t i = 0; i < copy.num_tokens; ++i) {
         At(copy.destination, i) = At(copy.source, i);
       }
     }
-    std::vector<std::vector<std::uint64_t>> contents;
-    for (const ScheduledSequence& entry : plan.scheduled) {
-      contents.push_back(
-          ContentsOf(live_.at(entry.request).texts.at(entry.sequence_index)));
+    contents_.clear();
+    for (std::size_t i = 0; i < plan.scheduled.size(); ++i) {
+      const ScheduledSequence& entry = plan.scheduled[i];
+      Text text = live_.at(entry.request).texts.at(entry.sequence_index);
+      if (plan.num_steps > 1) {
+        text.tokens.insert(text.tokens.end(), samples_[i].begin(),
+                           samples_[i].end());
+      }
+      contents_.push_back(ContentsOf(text));
     }
+    const std::int64_t num_slots = plan.num_tokens.value() * plan.num_steps;
     for (std::size_t g = 0; g < workload_.groups.size(); ++g) {
-      ExecuteGroup(plan, contents, g);
-      if (HasFatalFailure()) return;
+      ASSERT_EQ(std::ssize(plan.slot_mapping[g]), num_slots);
+    }
+    std::size_t slot = 0;
+    for (std::int32_t step = 0; step < plan.num_steps; ++step) {
+      for (std::size_t g = 0; g < workload_.groups.size(); ++g) {
+        ExecuteGroup(plan, step, g,
+                     std::span(plan.slot_mapping[g]).subspan(slot));
+        if (HasFatalFailure()) return;
+      }
+      slot += static_cast<std::size_t>(plan.num_tokens.value());
     }
   }
-  void ExecuteGroup(const StepPlan& plan,
-                    const std::vector<std::vector<std::uint64_t>>& contents,
-                    std::size_t g) {
+  void ExecuteGroup(const StepPlan& plan, std::int32_t step, std::size_t g,
+                    std::span<const std::int64_t> slots) {
     const KvCacheGroupOptions& group = workload_.groups[g];
     const std::int64_t size = group.block_size.value();
     const bool is_state = group.kind == AttentionKind::kStateSpace;
@@ -301,18 +331,19 @@ class SchedulerGroupsModelTest : public testing::TestWithParam<Workload> {
     for (std::size_t i = 0; i < plan.scheduled.size(); ++i) {
       const ScheduledSequence& entry = plan.scheduled[i];
       const auto cell = [&](std::int64_t position) {
-        return Cell{contents[i][static_cast<std::size_t>(position)], g};
+        return Cell{contents_[i][static_cast<std::size_t>(position)], g};
       };
-      const std::int64_t end = entry.num_computed + entry.num_tokens;
+      const std::int64_t begin = entry.num_computed + step;
+      const std::int64_t end = begin + entry.num_tokens;
       if (is_state) {
-        if (const std::int64_t last = entry.num_computed - 1; last >= 0) {
+        if (const std::int64_t last = begin - 1; last >= 0) {
           ASSERT_EQ(At(BlockOf(entry, g, last), 0), cell(last)) << "state";
         }
         At(BlockOf(entry, g, end - 1), 0) = cell(end - 1);
         continue;
       }
-      for (std::int64_t p = entry.num_computed; p < end; ++p, ++slot) {
-        const std::int64_t where = plan.slot_mapping[g][slot];
+      for (std::int64_t p = begin; p < end; ++p, ++slot) {
+        const std::int64_t where = slots[slot];
         ASSERT_GE(where, size) << "in the null block";
         At(BlockId(static_cast<std::int32_t>(where / size)), where % size) =
             cell(p);
@@ -321,10 +352,10 @@ class SchedulerGroupsModelTest : public testing::TestWithParam<Workload> {
     if (is_state) return;
     for (std::size_t i = 0; i < plan.scheduled.size(); ++i) {
       const ScheduledSequence& entry = plan.scheduled[i];
-      const std::int64_t end = entry.num_computed + entry.num_tokens;
-      for (std::int64_t p = FirstVisible(group, entry.num_computed); p < end;
-           ++p) {
-        const Cell expected{contents[i][static_cast<std::size_t>(p)], g};
+      const std::int64_t begin = entry.num_computed + step;
+      const std::int64_t end = begin + entry.num_tokens;
+      for (std::int64_t p = FirstVisible(group, begin); p < end; ++p) {
+        const Cell expected{contents_[i][static_cast<std::size_t>(p)], g};
         ASSERT_EQ(At(BlockOf(entry, g, p), p % size), expected)
             << entry.request << "." << entry.sequence_index << ", token " << p
             << " of " << end << ", group " << g;
@@ -332,7 +363,7 @@ class SchedulerGroupsModelTest : public testing::TestWithParam<Workload> {
     }
   }
 
-  // Samples for the plan, and moves the model on.
+  // Reports what was sampled, and moves the model on.
   void Report(const StepPlan& plan) {
     std::vector<TokenId> sampled;
     std::vector<std::vector<BeamSurvivor>> survivors;
@@ -345,9 +376,7 @@ class SchedulerGroupsModelTest : public testing::TestWithParam<Workload> {
       std::vector<TokenId> tokens;
       while (end < plan.scheduled.size() &&
              plan.scheduled[end].request == entry.request) {
-        for (std::int32_t s = 0; s < plan.scheduled[end].num_samples; ++s) {
-          tokens.push_back(Below(6));
-        }
+        tokens.insert(tokens.end(), samples_[end].begin(), samples_[end].end());
         ++end;
       }
       sampled.insert(sampled.end(), tokens.begin(), tokens.end());
@@ -366,7 +395,7 @@ class SchedulerGroupsModelTest : public testing::TestWithParam<Workload> {
       }
       const auto live = live_.find(entry.request);
       if (live != live_.end()) {
-        Advance(live->second, entry, tokens,
+        Advance(live->second, entry, plan.num_steps, tokens,
                 is_beam ? &survivors.back() : nullptr, expected);
       }
       i = end;
@@ -400,7 +429,7 @@ class SchedulerGroupsModelTest : public testing::TestWithParam<Workload> {
             static_cast<std::int32_t>(cache_.num_tokens(*sequence).value());
         ASSERT_GE(tokens, model.prompt);
         ASSERT_LT(tokens, model.num_tokens());
-        ASSERT_TRUE(workload_.finds_output || tokens == model.prompt);
+        ASSERT_TRUE(workload_.prefix_caching || tokens == model.prompt);
         num_found_ += tokens - model.prompt;
         text.computed = tokens;
       }
@@ -425,7 +454,7 @@ class SchedulerGroupsModelTest : public testing::TestWithParam<Workload> {
   }
 
   void Advance(Model& model, const ScheduledSequence& entry,
-               const std::vector<TokenId>& tokens,
+               std::int32_t num_steps, const std::vector<TokenId>& tokens,
                const std::vector<BeamSurvivor>* survivors,
                std::vector<FinishedRequest>& expected) {
     if (!entry.samples) {
@@ -467,17 +496,26 @@ class SchedulerGroupsModelTest : public testing::TestWithParam<Workload> {
       std::size_t left = parents.size();
       std::size_t sample = 0;
       for (const auto& [index, text] : parents) {
-        const TokenId token = tokens[sample++];
-        const bool stops = model.can_stop && token == kStopToken &&
-                           length - model.prompt >= model.min_output;
-        if (!stops && length < model.end) {
-          next.emplace(index, extend(text, token));
+        Text longer = text;
+        bool stops = false;
+        for (std::int32_t step = 0; step < num_steps; ++step) {
+          const TokenId token = tokens[sample + static_cast<std::size_t>(step)];
+          longer = extend(longer, token);
+          stops = model.can_stop && token == kStopToken &&
+                  std::ssize(longer.tokens) - model.prompt >= model.min_output;
+          if (stops) break;
+        }
+        sample += static_cast<std::size_t>(num_steps);
+        if (!stops && std::ssize(longer.tokens) < model.end) {
+          next.emplace(index, std::move(longer));
           continue;
         }
+        num_early_stops_ += std::ssize(longer.tokens) < length - 1 + num_steps;
         expected.push_back(
             {.id = entry.request,
              .reason = stops ? FinishReason::kStop : FinishReason::kLength,
-             .num_output_tokens = TokenCount(length - model.prompt),
+             .num_output_tokens =
+                 TokenCount(std::ssize(longer.tokens) - model.prompt),
              .sequence_index = index,
              .ends_request = --left == 0});
       }
@@ -488,9 +526,13 @@ class SchedulerGroupsModelTest : public testing::TestWithParam<Workload> {
   }
 
   void Step(bool disturb) {
-    const absl::StatusOr<StepPlan> plan = scheduler_.Schedule();
+    const std::int32_t max_steps = OneIn(2) ? 1 : 1 + Below(9);
+    const absl::StatusOr<StepPlan> plan = scheduler_.Schedule(max_steps);
     ASSERT_TRUE(plan.ok()) << plan.status();
+    ASSERT_LE(plan->num_steps, max_steps);
+    num_steps_saved_ += plan->num_steps - 1;
     CheckPlan(*plan);
+    Sample(*plan);
     if (!HasFatalFailure()) Execute(*plan);
     if (!HasFatalFailure() && disturb && !live_.empty() && OneIn(60)) Abort();
     if (!HasFatalFailure()) Report(*plan);
@@ -510,6 +552,12 @@ class SchedulerGroupsModelTest : public testing::TestWithParam<Workload> {
   std::vector<RequestId> spread_;  // by this step, resumed
   std::int64_t num_group_preemptions_ = 0;
   std::int64_t num_found_ = 0;
+  std::int64_t num_steps_saved_ = 0;  // by plans of several
+  std::int64_t num_early_stops_ = 0;  // by a stop token in such a plan
+
+  // Of the step under way, by entry of the plan.
+  std::vector<std::vector<TokenId>> samples_;
+  std::vector<std::vector<std::uint64_t>> contents_;
 };
 
 TEST_P(SchedulerGroupsModelTest, EverySequenceFindsItsOwnTokensAndFinishes) {
@@ -526,7 +574,9 @@ TEST_P(SchedulerGroupsModelTest, EverySequenceFindsItsOwnTokensAndFinishes) {
   }
   EXPECT_TRUE(live_.empty()) << "some request never finishes";
   EXPECT_GT(num_group_preemptions_, 0);
-  EXPECT_EQ(num_found_ > 0, workload_.finds_output);
+  EXPECT_GT(num_steps_saved_, 0);
+  EXPECT_GT(num_early_stops_, 0);
+  EXPECT_GE(num_found_, workload_.finds_output ? 1 : 0);
   EXPECT_EQ(cache_.pool().num_used(), BlockCount(0));
   EXPECT_EQ(cache_.num_sequences(), 0);
 }
@@ -602,8 +652,7 @@ std::vector<Workload> Workloads() {
        .num_blocks = 60,
        .groups = {Full(4), Sliding(2, 5)},
        .prefix_caching = true,
-       .scheduler = By(kPriority, 16),
-       .finds_output = true},
+       .scheduler = By(kPriority, 16)},
       {.name = "CachedStateAndFull",
        .num_blocks = 60,
        .groups = {Full(2), State(4)},

@@ -4,6 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <vector>
+
+#include "sim/report/worst_requests.h"
 
 namespace pagedkv::sim {
 namespace {
@@ -35,13 +38,24 @@ TEST(RequestStatisticsTest, GivesTheQuantilesOfOneToAHundred) {
   EXPECT_EQ(statistics.WasteQuantile(1.0), 100);
 }
 
+TEST(RequestStatisticsTest, CountsRequestsInRangesThatDouble) {
+  RequestStatistics statistics;
+  std::int64_t id = 0;
+  for (const std::int64_t waste : {0, 0, 1, 4, 7, 8, 2032}) {
+    statistics.Add(Finished(id++, waste));
+  }
+  EXPECT_EQ(statistics.WasteRanges(),
+            (std::vector<WasteRange>{
+                {0, 0, 2}, {1, 1, 1}, {4, 7, 2}, {8, 15, 1}, {1024, 2047, 1}}));
+}
+
 TEST(RequestStatisticsTest, KeepsTheTenWorstByWasteAndThenById) {
   RequestStatistics statistics;
   for (std::int64_t id = 0; id < 30; ++id) {
     statistics.Add(Finished(id, id % 3));
   }
-  ASSERT_EQ(statistics.worst().size(), RequestStatistics::kNumWorst);
-  for (std::size_t i = 0; i < RequestStatistics::kNumWorst; ++i) {
+  ASSERT_EQ(statistics.worst().size(), kNumWorst);
+  for (std::size_t i = 0; i < kNumWorst; ++i) {
     EXPECT_EQ(statistics.worst()[i].waste_slots, 2);
     EXPECT_EQ(statistics.worst()[i].id, static_cast<std::int64_t>(3 * i + 2));
   }
