@@ -14,7 +14,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 
-#include "sim/cli/read_options.h"
+#include "pagedkv/eviction_policy.h"
 #include "sim/report/report_json.h"
 #include "sim/report/summary_table.h"
 #include "sim/study/interrupt.h"
@@ -89,7 +89,6 @@ void AddWorkloadOptions(CLI::App& sim, SimOptions& options) {
                  "Of all that is drawn: workloads, intervals")
       ->capture_default_str()
       ->group(group);
-  AddSessionsOption(sim, options.sessions)->group(group);
   sim.add_flag("--skip-malformed", options.skip_malformed,
                "Count malformed rows of a trace instead of stopping")
       ->group(group);
@@ -196,7 +195,19 @@ void AddSchedulingOptions(CLI::App& sim, SimOptions& options) {
                                  defaults.watermark))
       ->group(group);
   sim.add_option("--prefix-cache", options.prefix_cache,
-                 "on or off; on is not available yet")
+                 "on or off: paged policies share blocks of equal content, "
+                 "where the workload tells it")
+      ->capture_default_str()
+      ->group(group);
+  sim.add_option("--eviction", options.eviction,
+                 "With --prefix-cache on, which idle block goes first: " +
+                     absl::StrJoin(EvictionPolicyNames(), ", ") +
+                     " (default: lru)")
+      ->group(group);
+  sim.add_option("--sessions", options.sessions,
+                 "closed: turns of a session arrive after the turn before has "
+                 "finished; open: they do not wait for it; recorded: closed "
+                 "where the trace has delays, open where it has times")
       ->capture_default_str()
       ->group(group);
 }

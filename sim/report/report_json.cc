@@ -118,7 +118,8 @@ json PolicyToJson(const Policy& policy, const SimulationOptions& options) {
       result["kind"] = "paged";
       result["block_size"] = policy.block_size.value();
       result["watermark"] = options.watermark;
-      result["prefix_cache"] = false;
+      result["prefix_cache"] = options.prefix_cache;
+      if (options.prefix_cache) result["eviction"] = options.eviction_policy;
       return result;
     case PolicyKind::kConcat:
       result["kind"] = "concat";
@@ -165,6 +166,20 @@ json RequestWasteToJson(const RequestStatistics& requests) {
           {"p99", requests.WasteQuantile(0.99)},
           {"max", requests.WasteQuantile(1.0)},
           {"worst", worst}};
+}
+
+json HitToJson(const PolicyResult& result) {
+  const HitRates rates = result.totals.hits.rates();
+  json document = {{"block_weighted", rates.block},
+                   {"token_weighted", rates.token},
+                   {"request_mean", rates.request},
+                   {"infinite_bound", nullptr},
+                   {"belady_bound", nullptr}};
+  if (result.hit_bounds) {
+    document["infinite_bound"] = result.hit_bounds->infinite;
+    document["belady_bound"] = result.hit_bounds->optimum;
+  }
+  return document;
 }
 
 json ResultToJson(const Report& report, const PolicyResult& result) {
@@ -225,6 +240,7 @@ json ResultToJson(const Report& report, const PolicyResult& result) {
        {{"finished", totals.finished}, {"rejected", totals.rejected}}},
       {"steps", totals.steps},
       {"duration_s", Seconds(totals.end_ns)}};
+  if (UsesPrefixCache(report, result)) document["hit"] = HitToJson(result);
   if (result.policy.kind == PolicyKind::kConcat) {
     document["growth"] = {
         {"copied_slots", totals.copied_slots},

@@ -6,8 +6,6 @@
 #include <optional>
 #include <string>
 
-#include "sim/trace/trace_reader.h"
-
 namespace pagedkv::sim {
 
 /// The share of a GPU's memory that is used where nothing else is said.
@@ -25,7 +23,6 @@ struct SimOptions {
   bool skip_malformed = false;
   bool strict = false;
   bool sort = false;
-  SessionLoop sessions = SessionLoop::kRecorded;
 
   // Policies, separated by commas; the first is the baseline.
   std::string policies =
@@ -58,6 +55,8 @@ struct SimOptions {
   std::optional<std::int64_t> max_num_batched_tokens;
   std::optional<double> watermark;
   std::string prefix_cache = "off";
+  std::optional<std::string> eviction;
+  std::string sessions = "recorded";
 
   // Report.
   std::string weight = "time";
