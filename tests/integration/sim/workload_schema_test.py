@@ -71,6 +71,12 @@ def main():
                        stdout=subprocess.DEVNULL)
         validator.validate(json.loads((scratch / "fit.json").read_text()))
         path = scratch / "w.json"
+        # The example of the documents.
+        page = (folder.parents[1] / "docs" / "workloads.md").read_text()
+        example = page.split("```json\n")[1].split("```")[0]
+        validator.validate(json.loads(example))
+        path.write_text(example)
+        assert generate(path).returncode == 0
         path.write_text(json.dumps(presets[0]))
         assert generate(path).returncode == 0
         for what, broken in spoil(presets[0]):
