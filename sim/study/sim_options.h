@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace pagedkv::sim {
 
@@ -49,7 +50,10 @@ struct SimOptions {
 
   // Scheduling.
   std::string clock = "iteration";
-  std::optional<std::string> step_time;
+  std::optional<std::string> step_time;         ///< of the fixed clock
+  std::optional<std::string> step_time_preset;  ///< of the model clock
+  std::optional<double> compute_efficiency;     ///< of the roofline
+  std::optional<double> bandwidth_efficiency;   ///< of the roofline
   bool saturate = false;
   std::optional<std::int32_t> max_num_seqs;
   std::optional<std::int64_t> max_num_batched_tokens;
@@ -58,9 +62,17 @@ struct SimOptions {
   std::optional<std::string> eviction;
   std::string sessions = "recorded";
 
+  // Fleet.
+  std::int32_t replicas = 1;
+  std::optional<std::string> router;
+  std::optional<std::string> router_delay;
+  std::vector<std::string> outages = {};  ///< as "0@60s..90s"
+
   // Report.
   std::string weight = "time";
   std::optional<std::string> window;
+  std::optional<std::string> slo_ttft;
+  std::optional<std::string> slo_tpot;
 };
 
 }  // namespace pagedkv::sim

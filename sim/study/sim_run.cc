@@ -193,6 +193,7 @@ absl::StatusOr<std::vector<PolicyRun>> PrepareRuns(const SimPlan& plan,
   statistics.window = plan.window;
   statistics.num_requests = num_requests;
   statistics.window_ns = plan.simulation.step_ns;
+  statistics.level = plan.level;
 
   std::vector<PolicyRun> runs;
   runs.reserve(plan.policies.size());
@@ -223,6 +224,7 @@ Report MakeReport(const SimPlan& plan, TraceSummary trace,
   report.simulation = plan.simulation;
   report.weight = plan.weight;
   report.window = plan.window;
+  report.level = plan.level;
   report.version = PAGEDKV_VERSION;
   for (const PolicyRun& run : runs) {
     PolicyResult result;
@@ -231,6 +233,7 @@ Report MakeReport(const SimPlan& plan, TraceSummary trace,
     result.metrics = ComputeMetrics(run.statistics(), run.policy(),
                                     plan.simulation.clock, plan.workload.seed);
     result.requests = run.statistics().requests();
+    result.latency = run.statistics().latency();
     result.num_events = run.statistics().num_events();
     report.results.push_back(std::move(result));
   }
@@ -242,9 +245,10 @@ void AddHitBounds(std::span<const TraceRequest> requests,
   for (PolicyResult& result : report.results) {
     if (!UsesPrefixCache(report, result)) continue;
     const BlockSize block = result.policy.block_size;
-    result.hit_bounds =
-        ComputeHitBounds(requests, simulation.trace_block, block,
-                         block.FullBlocks(simulation.capacity) - BlockCount(1));
+    result.hit_bounds = ComputeHitBounds(
+        requests, simulation.trace_block, block,
+        (block.FullBlocks(simulation.capacity) - BlockCount(1)) *
+            simulation.fleet.num_replicas);
   }
 }
 
