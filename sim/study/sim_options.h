@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "sim/trace/trace_reader.h"
+
 namespace pagedkv::sim {
 
 /// The share of a GPU's memory that is used where nothing else is said.
@@ -24,6 +26,7 @@ struct SimOptions {
   bool skip_malformed = false;
   bool strict = false;
   bool sort = false;
+  SessionLoop sessions = SessionLoop::kRecorded;
 
   // Policies, separated by commas; the first is the baseline.
   std::string policies =
@@ -60,7 +63,6 @@ struct SimOptions {
   std::optional<double> watermark;
   std::string prefix_cache = "off";
   std::optional<std::string> eviction;
-  std::string sessions = "recorded";
 
   // Fleet.
   std::int32_t replicas = 1;
@@ -71,6 +73,8 @@ struct SimOptions {
   // Report.
   std::string weight = "time";
   std::optional<std::string> window;
+  std::optional<std::string> map_from;
+  std::optional<std::string> map_span;
   std::optional<std::string> slo_ttft;
   std::optional<std::string> slo_tpot;
 };

@@ -9,17 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 
-#include "sim/trace/number.h"
-
 namespace pagedkv::sim {
-
-absl::StatusOr<SessionLoop> ParseSessionLoop(std::string_view name) {
-  if (name == "recorded") return SessionLoop::kRecorded;
-  if (name == "closed") return SessionLoop::kClosed;
-  if (name == "open") return SessionLoop::kOpen;
-  return absl::InvalidArgumentError(
-      absl::StrCat("expected recorded, closed or open, found ", Quote(name)));
-}
 
 absl::StatusOr<std::unique_ptr<TraceReader>> TraceReader::Open(
     const std::string& path, const TraceReaderOptions& options) {

@@ -28,9 +28,6 @@ enum class SessionLoop {
   kOpen,
 };
 
-/// From "recorded", "closed" or "open".
-absl::StatusOr<SessionLoop> ParseSessionLoop(std::string_view name);
-
 struct TraceReaderOptions {
   /// Count malformed rows instead of stopping at the first.
   bool skip_malformed = false;

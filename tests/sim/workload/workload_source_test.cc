@@ -109,7 +109,7 @@ TEST(WorkloadSourceTest, GeneratesTheSameBytesOnEveryMachine) {
         ->summary.sha256.substr(0, 16);
   };
   EXPECT_EQ(hash("sharegpt"), "8cdc2dcea73411c9");
-  EXPECT_EQ(hash("alpaca"), "96752739ca14c9ca");
+  EXPECT_EQ(hash("alpaca"), "f42be64b06201647");
   EXPECT_EQ(hash("azure-conv-2023"), "fc25f13e819fc734");
   EXPECT_EQ(hash("azure-code-2023"), "75042cf2d00e2d88");
   EXPECT_EQ(hash("mooncake-conversation"), "0b39bd54664212cb");
