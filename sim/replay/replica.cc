@@ -403,16 +403,17 @@ absl::Status Replica::Emit(std::int64_t duration_ns, bool is_step, Cause free,
   if (!slots.ok()) return slots.status();
   totals_.peak_slots = std::max(totals_.peak_slots, slots->allocated());
   totals_.peak_running = std::max(totals_.peak_running, batcher_.num_running());
-  const Sample sample{.replica = index_,
-                      .begin_ns = now_ns_,
-                      .duration_ns = duration_ns,
-                      .is_step = is_step,
-                      .slots = *slots,
-                      .running = batcher_.num_running(),
-                      .waiting = batcher_.num_waiting(),
-                      .preemptions = preemptions,
-                      .blocked = free,
-                      .largest_free_slots = batcher_.largest_free_slots()};
+  const Sample sample{
+      .replica = index_,
+      .begin_ns = now_ns_,
+      .duration_ns = duration_ns,
+      .is_step = is_step,
+      .slots = *slots,
+      .running = batcher_.num_running(),
+      .waiting = batcher_.num_waiting(),
+      .preemptions = preemptions,
+      .blocked = free,
+      .largest_free_slots = batcher_.largest_free_slots() + held.ahead};
   observer_.OnSample(sample);
   if (MemoryVisitor* const visitor = observer_.WatchMemory(sample)) {
     batcher_.VisitMemory(*visitor);
