@@ -40,6 +40,10 @@ class QuantileTable {
     return true;
   }
 
+  [[nodiscard]] constexpr std::int32_t max() const {
+    return quantiles_.back().value;
+  }
+
   /// Inverse transform: the value at the fraction `word` / 2^32, to the nearest
   /// whole number. The same on every machine: integers only.
   [[nodiscard]] constexpr std::int32_t At(std::uint32_t word) const {

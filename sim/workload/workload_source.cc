@@ -2,9 +2,13 @@
 #include "sim/workload/workload_source.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -23,101 +27,167 @@ bool ArrivesBefore(const TraceRequest& a, const TraceRequest& b) {
                                       : a.id < b.id;
 }
 
-/// Span and token sums of the requests as they are now.
-void SumUp(std::span<const TraceRequest> requests, TraceSummary& summary) {
-  summary.kept = static_cast<std::int64_t>(requests.size());
-  summary.span_ns = requests.empty() ? 0
-                                     : requests.back().arrival_ns -
-                                           requests.front().arrival_ns;
-  summary.prompt_tokens = summary.output_tokens = 0;
-  for (const TraceRequest& request : requests) {
-    summary.prompt_tokens += request.prompt_tokens;
-    summary.output_tokens += request.output_tokens;
-  }
+absl::Status CheckAnyLeft(const WorkloadOptions& options,
+                          const TraceSummary& summary) {
+  if (summary.kept > 0) return absl::OkStatus();
+  const DroppedRows& dropped = summary.dropped;
+  return absl::InvalidArgumentError(absl::StrCat(
+      options.trace.empty() ? options.workload : options.trace,
+      ": no request is left of ", summary.rows, " rows: ", dropped.malformed,
+      " malformed, ", dropped.zero_output, " without output, ",
+      dropped.out_of_order, " out of order, ", dropped.over_max_seq,
+      " longer than ", options.max_sequence_tokens, " tokens"));
 }
 
-/// Over id, arrival, lengths, number of block ids and these, each as eight
-/// bytes, the lowest first.
-std::string HashOf(std::span<const TraceRequest> requests) {
-  Sha256 hash;
-  std::string bytes;
-  const auto append = [&bytes](std::uint64_t word) {
-    for (int shift = 0; shift < 64; shift += 8) {
-      bytes.push_back(static_cast<char>((word >> shift) & 0xFF));
+/// SHA-256 over id, arrival, lengths, number of block ids and these, each as
+/// eight bytes, the lowest first.
+class RequestHash {
+ public:
+  void Add(const TraceRequest& request) {
+    if (bytes_.size() >= kPiece) Flush();
+    Append(static_cast<std::uint64_t>(request.id));
+    Append(static_cast<std::uint64_t>(request.arrival_ns));
+    Append(static_cast<std::uint64_t>(request.prompt_tokens));
+    Append(static_cast<std::uint64_t>(request.output_tokens));
+    Append(request.block_ids.size());
+    for (const std::uint64_t id : request.block_ids) Append(id);
+  }
+  /// To be called once, in the end.
+  std::string Finish() {
+    Flush();
+    return hash_.Finish();
+  }
+
+ private:
+  static constexpr std::size_t kPiece = std::size_t{1} << 14;
+
+  void Append(std::uint64_t word) {
+    char bytes[sizeof(word)];
+    for (std::size_t i = 0; i < sizeof(word); ++i) {
+      bytes[i] = static_cast<char>((word >> (8 * i)) & 0xFF);
     }
-  };
-  for (const TraceRequest& request : requests) {
-    bytes.clear();
-    append(static_cast<std::uint64_t>(request.id));
-    append(static_cast<std::uint64_t>(request.arrival_ns));
-    append(static_cast<std::uint64_t>(request.prompt_tokens));
-    append(static_cast<std::uint64_t>(request.output_tokens));
-    append(request.block_ids.size());
-    for (const std::uint64_t id : request.block_ids) append(id);
-    hash.Update(bytes);
+    bytes_.append(bytes, sizeof(word));
   }
-  return hash.Finish();
-}
+  void Flush() {
+    hash_.Update(bytes_);
+    bytes_.clear();
+  }
 
-absl::StatusOr<LoadedWorkload> LoadTrace(const WorkloadOptions& options) {
-  absl::StatusOr<std::unique_ptr<TraceReader>> reader = TraceReader::Open(
-      options.trace, {.skip_malformed = options.skip_malformed,
-                      .strict = options.strict,
-                      .keep_out_of_order = options.sort,
-                      .max_sequence_tokens = options.max_sequence_tokens,
-                      .max_requests = options.requests,
-                      .block_tokens = options.trace_block_tokens});
-  if (!reader.ok()) return reader.status();
-  LoadedWorkload loaded;
-  TraceRequest request;
-  for (;;) {
-    absl::StatusOr<bool> more = (*reader)->Next(request);
-    if (!more.ok()) return more.status();
-    if (!*more) break;
-    loaded.requests.push_back(request);
-  }
-  loaded.summary = (*reader)->summary();
-  std::sort(loaded.requests.begin(), loaded.requests.end(), ArrivesBefore);
-  if (!loaded.requests.empty()) {
-    // Sorted, the first to arrive need not be the first row.
-    const std::int64_t early_ns =
-        std::min<std::int64_t>(0, loaded.requests.front().arrival_ns);
-    for (TraceRequest& each : loaded.requests) each.arrival_ns -= early_ns;
-  }
-  return loaded;
-}
+  Sha256 hash_;
+  std::string bytes_;
+};
 
-absl::StatusOr<LoadedWorkload> GenerateBuiltin(const WorkloadOptions& options) {
-  absl::StatusOr<const BuiltinWorkload*> workload =
-      BuiltinWorkload::Find(options.workload);
-  if (!workload.ok()) return workload.status();
-  absl::StatusOr<std::vector<TraceRequest>> requests = (*workload)->Generate(
-      options.requests > 0 ? options.requests : (*workload)->num_requests,
-      options.rate != 0 ? options.rate : (*workload)->rate, options.seed);
-  if (!requests.ok()) return requests.status();
-  LoadedWorkload loaded;
-  loaded.requests = *std::move(requests);
-  TraceSummary& summary = loaded.summary;
-  summary.name = options.workload;
-  summary.format = "builtin";
-  summary.sha256 = HashOf(loaded.requests);
-  summary.rows = static_cast<std::int64_t>(loaded.requests.size());
-  if ((*workload)->reuse != nullptr) {
-    summary.trace_block_tokens = (*workload)->reuse->block.value();
+class TraceSource final : public WorkloadSource {
+ public:
+  static absl::StatusOr<std::unique_ptr<TraceSource>> Open(
+      const WorkloadOptions& options, bool identify) {
+    absl::StatusOr<std::unique_ptr<TraceReader>> reader = TraceReader::Open(
+        options.trace, {.skip_malformed = options.skip_malformed,
+                        .strict = options.strict,
+                        .keep_out_of_order = options.sort,
+                        .max_sequence_tokens = options.max_sequence_tokens,
+                        .max_requests = options.requests,
+                        .block_tokens = options.trace_block_tokens,
+                        .identify = identify});
+    if (!reader.ok()) return reader.status();
+    return std::unique_ptr<TraceSource>(
+        new TraceSource(options, *std::move(reader)));
   }
-  if (options.max_sequence_tokens > 0) {
-    summary.dropped.over_max_seq = static_cast<std::int64_t>(
-        std::erase_if(loaded.requests, [&](const TraceRequest& request) {
-          return std::int64_t{request.prompt_tokens} + request.output_tokens >
-                 options.max_sequence_tokens;
-        }));
+
+  absl::StatusOr<bool> Next(TraceRequest& request) override {
+    absl::StatusOr<bool> more = reader_->Next(request);
+    if (!more.ok() || *more) return more;
+    if (absl::Status left = CheckAnyLeft(options_, summary()); !left.ok()) {
+      return left;
+    }
+    return false;
   }
-  return loaded;
-}
+  [[nodiscard]] const TraceSummary& summary() const override {
+    return reader_->summary();
+  }
+  [[nodiscard]] bool keeps_order() const { return reader_->keeps_order(); }
 
-}  // namespace
+ private:
+  TraceSource(const WorkloadOptions& options,
+              std::unique_ptr<TraceReader> reader)
+      : options_(options), reader_(std::move(reader)) {}
 
-absl::StatusOr<LoadedWorkload> LoadWorkload(const WorkloadOptions& options) {
+  WorkloadOptions options_;
+  std::unique_ptr<TraceReader> reader_;
+};
+
+/// A built-in workload, without the requests that are too long.
+class FilteredBuiltin final : public WorkloadSource {
+ public:
+  static absl::StatusOr<std::unique_ptr<WorkloadSource>> Open(
+      const WorkloadOptions& options, bool identify) {
+    const absl::StatusOr<const BuiltinWorkload*> workload =
+        BuiltinWorkload::Find(options.workload);
+    if (!workload.ok()) return workload.status();
+    absl::StatusOr<std::unique_ptr<RequestSource>> source = (*workload)->Open(
+        options.requests > 0 ? options.requests : (*workload)->num_requests,
+        options.rate != 0 ? options.rate : (*workload)->rate, options.seed);
+    if (!source.ok()) return source.status();
+    return std::unique_ptr<WorkloadSource>(
+        new FilteredBuiltin(options, **workload, *std::move(source), identify));
+  }
+
+  absl::StatusOr<bool> Next(TraceRequest& request) override {
+    for (;;) {
+      absl::StatusOr<bool> more = source_->Next(request);
+      if (!more.ok()) return more;
+      if (!*more) return End();
+      ++summary_.rows;
+      if (hash_.has_value()) hash_->Add(request);
+      if (options_.max_sequence_tokens == 0 ||
+          std::int64_t{request.prompt_tokens} + request.output_tokens <=
+              options_.max_sequence_tokens) {
+        break;
+      }
+      ++summary_.dropped.over_max_seq;
+    }
+    if (summary_.kept++ == 0) first_ns_ = request.arrival_ns;
+    summary_.span_ns = request.arrival_ns - first_ns_;
+    summary_.prompt_tokens += request.prompt_tokens;
+    summary_.output_tokens += request.output_tokens;
+    return true;
+  }
+  [[nodiscard]] const TraceSummary& summary() const override {
+    return summary_;
+  }
+
+ private:
+  FilteredBuiltin(const WorkloadOptions& options,
+                  const BuiltinWorkload& workload,
+                  std::unique_ptr<RequestSource> source, bool identify)
+      : options_(options), source_(std::move(source)) {
+    if (identify) hash_.emplace();
+    summary_.name = options.workload;
+    summary_.format = "builtin";
+    if (workload.reuse != nullptr) {
+      summary_.trace_block_tokens = workload.reuse->block.value();
+    }
+  }
+
+  absl::StatusOr<bool> End() {
+    if (hash_.has_value()) {
+      summary_.sha256 = hash_->Finish();
+      hash_.reset();
+    }
+    if (absl::Status left = CheckAnyLeft(options_, summary_); !left.ok()) {
+      return left;
+    }
+    return false;
+  }
+
+  WorkloadOptions options_;
+  std::unique_ptr<RequestSource> source_;
+  std::optional<RequestHash> hash_;
+  TraceSummary summary_;
+  std::int64_t first_ns_ = 0;
+};
+
+absl::Status CheckOptions(const WorkloadOptions& options) {
   if (options.trace.empty() == options.workload.empty()) {
     return absl::InvalidArgumentError(
         "give either --trace FILE or --workload NAME");
@@ -127,28 +197,74 @@ absl::StatusOr<LoadedWorkload> LoadWorkload(const WorkloadOptions& options) {
     return absl::InvalidArgumentError(
         "numbers of requests and of tokens may not be negative");
   }
-  absl::StatusOr<LoadedWorkload> loaded =
-      options.trace.empty() ? GenerateBuiltin(options) : LoadTrace(options);
-  if (!loaded.ok()) return loaded.status();
-  if (loaded->requests.empty()) {
-    const TraceSummary& summary = loaded->summary;
-    const DroppedRows& dropped = summary.dropped;
-    return absl::InvalidArgumentError(absl::StrCat(
-        options.trace.empty() ? options.workload : options.trace,
-        ": no request is left of ", summary.rows, " rows: ", dropped.malformed,
-        " malformed, ", dropped.zero_output, " without output, ",
-        dropped.out_of_order, " out of order, ", dropped.over_max_seq,
-        " longer than ", options.max_sequence_tokens, " tokens"));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<LoadedWorkload> ReadAll(WorkloadSource& source) {
+  LoadedWorkload loaded;
+  TraceRequest request;
+  for (;;) {
+    const absl::StatusOr<bool> more = source.Next(request);
+    if (!more.ok()) return more.status();
+    if (!*more) break;
+    loaded.requests.push_back(request);
   }
-  if (options.rate != 0 && !options.trace.empty()) {
-    if (absl::Status applied =
-            ApplyRate(options.rate, options.seed, loaded->requests);
-        !applied.ok()) {
-      return applied;
-    }
-  }
-  SumUp(loaded->requests, loaded->summary);
+  loaded.summary = source.summary();
   return loaded;
+}
+
+absl::StatusOr<LoadedWorkload> LoadTrace(const WorkloadOptions& options) {
+  const absl::StatusOr<std::unique_ptr<TraceSource>> source =
+      TraceSource::Open(options, /*identify=*/true);
+  if (!source.ok()) return source.status();
+  absl::StatusOr<LoadedWorkload> loaded = ReadAll(**source);
+  if (!loaded.ok()) return loaded.status();
+  std::vector<TraceRequest>& requests = loaded->requests;
+  std::sort(requests.begin(), requests.end(), ArrivesBefore);
+  // Sorted, the first to arrive need not be the first row.
+  const std::int64_t early_ns =
+      std::min<std::int64_t>(0, requests.front().arrival_ns);
+  for (TraceRequest& each : requests) each.arrival_ns -= early_ns;
+  if (options.rate != 0) {
+    absl::Status applied = ApplyRate(options.rate, options.seed, requests);
+    if (!applied.ok()) return applied;
+  }
+  loaded->summary.span_ns =
+      requests.back().arrival_ns - requests.front().arrival_ns;
+  return loaded;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<WorkloadSource>> OpenWorkload(
+    const WorkloadOptions& options, bool identify) {
+  if (absl::Status checked = CheckOptions(options); !checked.ok()) {
+    return checked;
+  }
+  if (options.trace.empty()) return FilteredBuiltin::Open(options, identify);
+  const absl::Status whole = absl::FailedPreconditionError(
+      absl::StrCat(options.trace, ": takes to be read as a whole"));
+  std::error_code ignored;
+  if (options.sort || options.rate != 0 ||
+      !std::filesystem::is_regular_file(options.trace, ignored)) {
+    return whole;
+  }
+  absl::StatusOr<std::unique_ptr<TraceSource>> source =
+      TraceSource::Open(options, identify);
+  if (!source.ok()) return source.status();
+  if (!(*source)->keeps_order()) return whole;
+  return *std::move(source);
+}
+
+absl::StatusOr<LoadedWorkload> LoadWorkload(const WorkloadOptions& options) {
+  if (absl::Status checked = CheckOptions(options); !checked.ok()) {
+    return checked;
+  }
+  if (!options.trace.empty()) return LoadTrace(options);
+  const absl::StatusOr<std::unique_ptr<WorkloadSource>> source =
+      FilteredBuiltin::Open(options, /*identify=*/true);
+  if (!source.ok()) return source.status();
+  return ReadAll(**source);
 }
 
 }  // namespace pagedkv::sim
