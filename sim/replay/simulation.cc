@@ -21,7 +21,6 @@
 #include "sim/trace/trace_request.h"
 
 namespace pagedkv::sim {
-namespace {
 
 absl::Status CheckOptions(const SimulationOptions& options) {
   const bool saturated =
@@ -57,6 +56,8 @@ absl::Status CheckOptions(const SimulationOptions& options) {
   }
   return absl::OkStatus();
 }
+
+namespace {
 
 absl::Status CheckRequests(std::span<const TraceRequest> requests) {
   std::int64_t last_arrival_ns = 0;

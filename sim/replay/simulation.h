@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 #include "pagedkv/types.h"
@@ -114,6 +115,10 @@ struct SimulationTotals {
   std::int64_t blocked_watermark_ns = 0;
   std::int64_t blocked_policy_ns = 0;
 };
+
+/// InvalidArgument, naming the option, if one is out of range or contradicts
+/// another.
+absl::Status CheckOptions(const SimulationOptions& options);
 
 /// Runs `requests`, in order of arrival, through one policy. Paged policies run
 /// on the library's scheduler and manager. The same inputs give the same calls.
