@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/cli/trace_command.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <iostream>
 #include <map>
@@ -17,7 +18,10 @@
 #include "sim/cli/trace_inspection.h"
 #include "sim/report/atomic_file.h"
 #include "sim/report/decimal.h"
+#include "sim/study/interrupt.h"
+#include "sim/trace/request_source.h"
 #include "sim/trace/trace_reader.h"
+#include "sim/trace/trace_request.h"
 #include "sim/trace/trace_writer.h"
 #include "sim/workload/builtin_workload.h"
 #include "sim/workload/workload_source.h"
@@ -56,7 +60,43 @@ int Inspect(const WorkloadOptions& options, Render render) {
   return Print(render(*inspection));
 }
 
-/// Writes the workload that `options` name as a trace.
+/// Writes all requests of `source`, whose block ids are of `block` tokens (0:
+/// it has none), as a trace.
+absl::Status WriteAll(RequestSource& source, std::int32_t block,
+                      const std::string& path) {
+  const absl::StatusOr<TraceWriter> writer =
+      TraceWriter::ForPath(path, BlockSize(block > 0 ? block : 1));
+  if (!writer.ok()) return writer.status();
+  const DeferInterrupts deferred;
+  absl::StatusOr<AtomicFile> file = AtomicFile::Create(path);
+  if (!file.ok()) return file.status();
+  constexpr std::size_t kPiece = std::size_t{1} << 16;
+  std::string text(writer->header());
+  bool has_ids = false;
+  TraceRequest request;
+  for (;;) {
+    const absl::StatusOr<bool> more = source.Next(request);
+    if (!more.ok()) return more.status();
+    if (!*more) break;
+    if (Interrupted()) return absl::CancelledError("interrupted");
+    writer->Append(request, text);
+    has_ids = has_ids || !request.block_ids.empty();
+    if (text.size() >= kPiece) {
+      file->Append(text);
+      text.clear();
+    }
+  }
+  file->Append(text);
+  if (absl::Status done = file->Commit(); !done.ok()) return done;
+  if (has_ids && !writer->keeps_block_ids()) {
+    std::cerr << "pagedkv: warning: CSV has no place for block ids; write "
+                 ".jsonl to keep them\n";
+  }
+  return absl::OkStatus();
+}
+
+/// Writes the workload that `options` name as a trace; as it is read or
+/// generated, where that is possible.
 absl::StatusOr<TraceSummary> Write(const WorkloadOptions& options,
                                    const std::string& path) {
   // The name is looked at before the trace is read.
@@ -64,33 +104,31 @@ absl::StatusOr<TraceSummary> Write(const WorkloadOptions& options,
       !known.ok()) {
     return known;
   }
-  const absl::StatusOr<LoadedWorkload> workload = LoadWorkload(options);
-  if (!workload.ok()) return workload.status();
-  const std::int32_t block = workload->summary.trace_block_tokens;
-  const absl::StatusOr<TraceWriter> writer =
-      TraceWriter::ForPath(path, BlockSize(block > 0 ? block : 1));
-  if (!writer.ok()) return writer.status();
-  absl::StatusOr<AtomicFile> file = AtomicFile::Create(path);
-  if (!file.ok()) return file.status();
-  std::string text(writer->header());
-  bool has_ids = false;
-  for (const TraceRequest& request : workload->requests) {
-    writer->Append(request, text);
-    has_ids = has_ids || !request.block_ids.empty();
-    file->Append(text);
-    text.clear();
+  const absl::StatusOr<std::unique_ptr<WorkloadSource>> source =
+      OpenWorkload(options, /*identify=*/false);
+  if (source.ok()) {
+    absl::Status done =
+        WriteAll(**source, (*source)->summary().trace_block_tokens, path);
+    if (!done.ok()) return done;
+    return (*source)->summary();
   }
-  if (absl::Status done = file->Commit(); !done.ok()) return done;
-  if (has_ids && !writer->keeps_block_ids()) {
-    std::cerr << "pagedkv: warning: CSV has no place for block ids; write "
-                 ".jsonl to keep them\n";
-  }
-  return workload->summary;
+  if (!absl::IsFailedPrecondition(source.status())) return source.status();
+  const absl::StatusOr<LoadedWorkload> loaded = LoadWorkload(options);
+  if (!loaded.ok()) return loaded.status();
+  SpanSource span(loaded->requests);
+  absl::Status done = WriteAll(span, loaded->summary.trace_block_tokens, path);
+  if (!done.ok()) return done;
+  return loaded->summary;
 }
 
 int WriteAndTell(const WorkloadOptions& options, const std::string& path) {
+  EndOnInterrupt();
   const absl::StatusOr<TraceSummary> summary = Write(options, path);
-  if (!summary.ok()) return ReportBadInput(summary.status());
+  if (!summary.ok()) {
+    return absl::IsCancelled(summary.status())
+               ? ReportInterrupted()
+               : ReportBadInput(summary.status());
+  }
   return Print(absl::StrFormat(
       "%s: %s requests over %s s (%.3f/s), %s prompt and %s output tokens; %s "
       "of %s rows dropped\n",
