@@ -2,7 +2,6 @@
 #include "sim/report/request_statistics.h"
 
 #include <algorithm>
-#include <cmath>
 #include <tuple>
 
 #include "sim/replay/policy.h"
@@ -18,30 +17,17 @@ void RequestStatistics::Add(const RequestRecord& record) {
   const RequestWaste waste{
       record.id, record.prompt_tokens, record.output_tokens,
       std::max<std::int64_t>(0, record.slots_granted - FinalSlots(request))};
-  ++num_finished_;
-  ++requests_by_waste_[waste.waste_slots];
+  wastes_.Add(waste.waste_slots);
 
-  const auto position =
-      std::upper_bound(worst_.begin(), worst_.end(), waste,
-                       [](const RequestWaste& a, const RequestWaste& b) {
-                         return std::tuple(-a.waste_slots, a.id) <
-                                std::tuple(-b.waste_slots, b.id);
-                       });
-  worst_.insert(position, waste);
-  if (worst_.size() > kNumWorst) worst_.pop_back();
-}
-
-std::int64_t RequestStatistics::WasteQuantile(double quantile) const {
-  const auto rank = static_cast<std::int64_t>(
-      std::ceil(quantile * static_cast<double>(num_finished_)));
-  std::int64_t seen = 0;
-  std::int64_t waste = 0;
-  for (const auto& [slots, requests] : requests_by_waste_) {
-    waste = slots;
-    seen += requests;
-    if (seen >= rank) break;
+  const auto before = [](const RequestWaste& a, const RequestWaste& b) {
+    return std::tuple(-a.waste_slots, a.id) < std::tuple(-b.waste_slots, b.id);
+  };
+  if (worst_.size() == kNumWorst) {
+    if (!before(waste, worst_.back())) return;
+    worst_.pop_back();
   }
-  return waste;
+  worst_.insert(std::upper_bound(worst_.begin(), worst_.end(), waste, before),
+                waste);
 }
 
 }  // namespace pagedkv::sim

@@ -4,10 +4,10 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <vector>
 
 #include "sim/replay/simulation.h"
+#include "sim/trace/value_counts.h"
 
 namespace pagedkv::sim {
 
@@ -20,26 +20,27 @@ struct RequestWaste {
   std::int64_t waste_slots = 0;
 };
 
-/// The distribution of slots wasted per finished request. Memory is bounded by
-/// the largest grant, not by the number of requests. Thread-compatible.
+/// The distribution of slots wasted per finished request. Memory is that of
+/// `ValueCounts`, whatever the number of requests. Thread-compatible.
 class RequestStatistics {
  public:
   static constexpr std::size_t kNumWorst = 10;
 
   void Add(const RequestRecord& record);
 
-  [[nodiscard]] std::int64_t num_finished() const { return num_finished_; }
+  [[nodiscard]] std::int64_t num_finished() const { return wastes_.count(); }
   /// The least waste that `quantile` (0 < q <= 1) of the finished requests do
   /// not exceed. REQUIRES: num_finished() > 0.
-  [[nodiscard]] std::int64_t WasteQuantile(double quantile) const;
+  [[nodiscard]] std::int64_t WasteQuantile(double quantile) const {
+    return wastes_.Quantile(quantile);
+  }
   /// At most `kNumWorst`: most waste first, the lower id first among equals.
   [[nodiscard]] const std::vector<RequestWaste>& worst() const {
     return worst_;
   }
 
  private:
-  std::int64_t num_finished_ = 0;
-  std::map<std::int64_t, std::int64_t> requests_by_waste_;
+  ValueCounts wastes_;
   std::vector<RequestWaste> worst_;
 };
 

@@ -64,13 +64,14 @@ class PolicyRun : public SimulationObserver {
   void End(absl::StatusOr<SimulationTotals> totals) {
     totals_ = std::move(totals);
     if (!totals_.ok()) shared_.failed = true;
+    TellProgress();
   }
 
   void OnSample(const Sample& sample) override { statistics_.OnSample(sample); }
   void OnRequest(const RequestRecord& record) override {
     statistics_.OnRequest(record);
     if (requests_csv_) requests_csv_->Append(RequestRow(id_, record));
-    shared_.requests_done.fetch_add(1, std::memory_order_relaxed);
+    if (++num_untold_ == kTellEvery) TellProgress();
   }
   bool ShouldStop() override {
     return Interrupted() || shared_.failed.load(std::memory_order_relaxed);
@@ -85,11 +86,21 @@ class PolicyRun : public SimulationObserver {
   [[nodiscard]] AtomicFile& requests_csv() { return *requests_csv_; }
 
  private:
+  /// Few enough for people, and many enough that threads do not fight over one
+  /// count.
+  static constexpr std::int64_t kTellEvery = 1000;
+
+  void TellProgress() {
+    shared_.requests_done.fetch_add(num_untold_, std::memory_order_relaxed);
+    num_untold_ = 0;
+  }
+
   Policy policy_;
   std::string id_;
   RunStatistics statistics_;
   std::optional<AtomicFile> requests_csv_;
   SharedState& shared_;
+  std::int64_t num_untold_ = 0;  // requests done, and not counted there
   absl::StatusOr<SimulationTotals> totals_ = absl::UnknownError("not run");
 };
 

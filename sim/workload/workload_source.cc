@@ -164,6 +164,7 @@ class FilteredBuiltin final : public WorkloadSource {
     if (identify) hash_.emplace();
     summary_.name = options.workload;
     summary_.format = "builtin";
+    summary_.synthetic_from = workload.source;
     if (workload.reuse != nullptr) {
       summary_.trace_block_tokens = workload.reuse->block.value();
     }
