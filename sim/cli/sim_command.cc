@@ -10,13 +10,17 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 
+#include "pagedkv/eviction_policy.h"
+#include "sim/cli/read_options.h"
+#include "sim/report/report_json.h"
+#include "sim/report/summary_table.h"
 #include "sim/study/interrupt.h"
 #include "sim/study/sim_plan.h"
 #include "sim/study/sim_run.h"
-#include "sim/report/report_json.h"
-#include "sim/report/summary_table.h"
 
 namespace pagedkv::sim {
 namespace {
@@ -72,8 +76,9 @@ void AddWorkloadOptions(CLI::App& sim, SimOptions& options) {
                  "A trace file; its format is detected")
       ->group(group);
   sim.add_option("--workload", options.workload,
-                 "A built-in workload: sharegpt, alpaca, azure-conv-2023, "
-                 "azure-code-2023 or mooncake-conversation")
+                 absl::StrCat("A workload that needs no file (",
+                              absl::StrJoin(WorkloadNames(), ", "),
+                              ") or a description that ends with .json"))
       ->group(group);
   sim.add_option("--requests", options.requests,
                  "The first N requests (default: all)")
@@ -85,6 +90,7 @@ void AddWorkloadOptions(CLI::App& sim, SimOptions& options) {
                  "Of all that is drawn: workloads, intervals")
       ->capture_default_str()
       ->group(group);
+  AddSessionsOption(sim, options.sessions)->group(group);
   sim.add_flag("--skip-malformed", options.skip_malformed,
                "Count malformed rows of a trace instead of stopping")
       ->group(group);
@@ -130,10 +136,13 @@ void AddPoolOptions(CLI::App& sim, SimOptions& options) {
                  "Tokens in each of --num-blocks (default: as the first paged "
                  "policy, else 16)")
       ->group(group);
-  sim.add_option("--gpu", options.gpu, "What a GPU of the catalogue has left")
+  sim.add_option("--gpu", options.gpu,
+                 "What a GPU of the catalogue has left; with the roofline also "
+                 "beside the others, for its speed")
       ->group(group);
   sim.add_flag("--demand", options.demand,
-               "Unbounded: how much would be needed (with --clock fixed)")
+               "Unbounded: how much would be needed (with --clock fixed or "
+               "model)")
       ->group(group);
   sim.add_option("--gpu-memory-utilization", options.gpu_memory_utilization,
                  absl::StrFormat("Share of --gpu to use (default: %g)",
@@ -165,13 +174,28 @@ void AddSchedulingOptions(CLI::App& sim, SimOptions& options) {
                  "is the baseline")
       ->capture_default_str()
       ->group(group);
-  sim.add_option("--clock", options.clock,
-                 "iteration: time counts steps, the queue is saturated; fixed: "
-                 "each step takes --step-time, arrivals at their own times")
+  sim.add_option(
+         "--clock", options.clock,
+         "iteration: time counts steps, the queue is saturated; fixed: "
+         "each step takes --step-time, arrivals at their own times; model: "
+         "a step takes what --step-time-preset says of its work")
       ->capture_default_str()
       ->group(group);
   sim.add_option("--step-time", options.step_time,
                  "Of --clock fixed, such as 20ms")
+      ->group(group);
+  sim.add_option("--step-time-preset", options.step_time_preset,
+                 "Of --clock model: roofline (of --model on --gpu), "
+                 "splitwise-h100-tp8-llama-2-70b, "
+                 "splitwise-a100-tp8-llama-2-70b, or a file of pagedkv fit")
+      ->group(group);
+  sim.add_option("--compute-efficiency", options.compute_efficiency,
+                 "Share of the peak FLOP/s that the roofline reaches (default: "
+                 "1, the bound)")
+      ->group(group);
+  sim.add_option("--bandwidth-efficiency", options.bandwidth_efficiency,
+                 "Share of the peak bandwidth that the roofline reaches "
+                 "(default: 1, the bound)")
       ->group(group);
   sim.add_flag("--saturate", options.saturate,
                "Ignore arrival times: the queue is never empty (implied by "
@@ -191,8 +215,39 @@ void AddSchedulingOptions(CLI::App& sim, SimOptions& options) {
                                  defaults.watermark))
       ->group(group);
   sim.add_option("--prefix-cache", options.prefix_cache,
-                 "on or off; on is not available yet")
+                 "on or off: paged policies share blocks of equal content, "
+                 "where the workload tells it")
       ->capture_default_str()
+      ->group(group);
+  sim.add_option("--eviction", options.eviction,
+                 "With --prefix-cache on, which idle block goes first: " +
+                     absl::StrJoin(EvictionPolicyNames(), ", ") +
+                     " (default: lru)")
+      ->group(group);
+  sim.add_option("--sessions", options.sessions,
+                 "closed: a turn of a session arrives after the turn before it "
+                 "has finished; open: as recorded")
+      ->capture_default_str()
+      ->group(group);
+}
+
+void AddFleetOptions(CLI::App& sim, SimOptions& options) {
+  const std::string group = "Fleet";
+  sim.add_option("--replicas", options.replicas,
+                 "Equal engines, each with a pool of its own")
+      ->capture_default_str()
+      ->group(group);
+  sim.add_option("--router", options.router,
+                 "round-robin, random, least-loaded, power-of-two or "
+                 "prefix-aware (default: round-robin)")
+      ->group(group);
+  sim.add_option("--router-delay", options.router_delay,
+                 "Age of what a prefix-aware router knows of the caches, such "
+                 "as 200ms (default: 0s)")
+      ->group(group);
+  sim.add_option("--outage", options.outages,
+                 "A replica that fails and comes back, such as 0@60s..90s; its "
+                 "requests are routed anew. May be repeated")
       ->group(group);
 }
 
@@ -206,6 +261,14 @@ void AddReportOptions(CLI::App& sim, State& state) {
                  "busy: while a sequence is resident; saturated: while a "
                  "request waits; both without warm-up and drain; all: the "
                  "whole run (default: saturated where the queue is, else busy)")
+      ->group(group);
+  sim.add_option("--slo-ttft", state.options.slo_ttft,
+                 "Goodput counts requests with their first token within this "
+                 "time of arrival, such as 500ms")
+      ->group(group);
+  sim.add_option("--slo-tpot", state.options.slo_tpot,
+                 "Goodput counts requests with at most this time per later "
+                 "token, such as 50ms")
       ->group(group);
   sim.add_option("--format", state.format,
                  "On standard output: table, json, csv or md")
@@ -231,6 +294,7 @@ void AddSimCommand(CLI::App& app, int& exit_code) {
   AddModelOptions(*sim, state->options);
   AddPoolOptions(*sim, state->options);
   AddSchedulingOptions(*sim, state->options);
+  AddFleetOptions(*sim, state->options);
   AddReportOptions(*sim, *state);
   sim->callback([state, &exit_code] { exit_code = Run(*state); });
 }

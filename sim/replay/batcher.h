@@ -4,10 +4,12 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
+#include "pagedkv/kv_events.h"
 #include "pagedkv/scheduler.h"
 #include "pagedkv/types.h"
 #include "sim/accounting/causes.h"
@@ -24,7 +26,8 @@ struct BatchStep {
 };
 
 /// Continuous batching over one kind of KV memory: what a replay drives, step
-/// by step. A request's id is its index in the workload. Thread-compatible.
+/// by step. Ids are those of the `LiveRequests` that it was given.
+/// Thread-compatible.
 class Batcher {
  public:
   virtual ~Batcher() = default;
@@ -37,11 +40,22 @@ class Batcher {
   /// is free again; valid until the next call.
   virtual absl::StatusOr<std::span<const FinishedRequest>> Update() = 0;
 
+  /// Drops all requests, which are appended to `lost`: the running ones in
+  /// order of admission, then the waiting ones; and all content.
+  /// Not while a step is under way.
+  virtual absl::Status Fail(std::vector<RequestId>& lost) = 0;
+  /// What happened to the prefix cache since the last call.
+  [[nodiscard]] virtual KvEventBatch TakeEvents() { return {}; }
+
   [[nodiscard]] virtual std::int32_t num_running() const = 0;
   [[nodiscard]] virtual std::int32_t num_waiting() const = 0;
 
   /// Slots that belong to nobody and could be given to somebody.
   [[nodiscard]] virtual std::int64_t free_slots() const = 0;
+  /// Of these, slots whose content may still be hit.
+  [[nodiscard]] virtual std::int64_t cached_idle_slots() const { return 0; }
+  /// Slots that sequences hold beyond one: a slot that k hold counts k - 1.
+  [[nodiscard]] virtual std::int64_t shared_slots() const { return 0; }
   /// The longest run of tokens that the free slots could hold.
   [[nodiscard]] virtual std::int64_t largest_free_slots() const = 0;
   /// Slots that can never be given to anybody.

@@ -12,6 +12,7 @@
 #include "absl/strings/str_format.h"
 
 #include "sim/accounting/causes.h"
+#include "sim/replay/arrival_queue.h"
 #include "sim/replay/contiguous_memory.h"
 #include "sim/replay/demand_memory.h"
 #include "sim/replay/step_calendar.h"
@@ -23,7 +24,8 @@ namespace {
 /// Hands out requests one ahead, and checks them as `Simulate` does.
 class CheckedRequests {
  public:
-  explicit CheckedRequests(RequestSource& source) : source_(source) {}
+  CheckedRequests(const SimulationOptions& options, RequestSource& source)
+      : closed_loop_(options.closed_loop), source_(source) {}
 
   /// Goes on to the next request.
   absl::Status Advance() {
@@ -31,17 +33,13 @@ class CheckedRequests {
     if (!more.ok()) return more.status();
     ended_ = !*more;
     if (ended_) return absl::OkStatus();
-    if (request_.prompt_tokens < 1 || request_.output_tokens < 1) {
-      return absl::InvalidArgumentError(absl::StrFormat(
-          "request %d has %d prompt and %d output tokens; both must be at "
-          "least 1",
-          num_requests_, request_.prompt_tokens, request_.output_tokens));
-    }
-    if (request_.arrival_ns < last_arrival_ns_) {
-      return absl::InvalidArgumentError(absl::StrFormat(
-          "request %d arrives at %d ns, before %d ns: requests must be in "
-          "order of arrival, from 0 on",
-          num_requests_, request_.arrival_ns, last_arrival_ns_));
+    absl::Status checked =
+        CheckRequest(request_, num_requests_, last_arrival_ns_);
+    if (!checked.ok()) return checked;
+    if (closed_loop_ && request_.follows >= 0) {
+      return absl::FailedPreconditionError(absl::StrFormat(
+          "request %d waits for another: that has no closed form",
+          num_requests_));
     }
     last_arrival_ns_ = request_.arrival_ns;
     ++num_requests_;
@@ -55,6 +53,7 @@ class CheckedRequests {
   [[nodiscard]] std::int64_t num_requests() const { return num_requests_; }
 
  private:
+  bool closed_loop_;
   RequestSource& source_;
   TraceRequest request_;
   bool ended_ = false;
@@ -385,7 +384,8 @@ class PolicyReplays {
 
 bool HasClosedForm(const Policy& policy, const SimulationOptions& options) {
   return options.demand && options.clock == ClockKind::kFixed &&
-         !options.saturate && DemandMemory::IsKnown(policy);
+         !options.saturate && !options.prefix_cache &&
+         options.fleet.num_replicas == 1 && DemandMemory::IsKnown(policy);
 }
 
 absl::StatusOr<Demand> MeasureDemand(std::span<const Policy> policies,
@@ -393,7 +393,7 @@ absl::StatusOr<Demand> MeasureDemand(std::span<const Policy> policies,
                                      RequestSource& requests,
                                      const std::function<bool()>& should_stop) {
   if (absl::Status status = CheckOptions(options); !status.ok()) return status;
-  CheckedRequests checked(requests);
+  CheckedRequests checked(options, requests);
   Measurement measurement(policies, options, should_stop);
   const absl::StatusOr<std::int64_t> end_ns =
       DemandTimeline(options, measurement).Run(checked);
@@ -406,7 +406,7 @@ absl::StatusOr<std::vector<SimulationTotals>> ReplayDemand(
     std::span<const DemandRun> runs, const SimulationOptions& options,
     RequestSource& requests) {
   if (absl::Status status = CheckOptions(options); !status.ok()) return status;
-  CheckedRequests checked(requests);
+  CheckedRequests checked(options, requests);
   PolicyReplays replays(runs, options);
   const absl::StatusOr<std::int64_t> end_ns =
       DemandTimeline(options, replays).Run(checked);

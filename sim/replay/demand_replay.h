@@ -28,8 +28,8 @@ namespace pagedkv::sim {
 /// It takes two passes over the requests: `MeasureDemand` finds how much memory
 /// is needed, `ReplayDemand` runs in it.
 
-/// Whether the run has a closed form: the clock is fixed, and the policy is no
-/// oddity.
+/// Whether the run has a closed form: a fixed clock, no prefix cache, one
+/// replica, and a policy that is no oddity.
 [[nodiscard]] bool HasClosedForm(const Policy& policy,
                                  const SimulationOptions& options);
 
@@ -40,7 +40,8 @@ struct Demand {
 };
 
 /// Several policies cost one pass. `should_stop` is polled at every step, and
-/// stops it (Cancelled). Errors as `Simulate`, and those of the source.
+/// stops it (Cancelled). FailedPrecondition where a request waits for another,
+/// closed loop; other errors as `Simulate`, and those of the source.
 /// REQUIRES: HasClosedForm for each policy.
 absl::StatusOr<Demand> MeasureDemand(std::span<const Policy> policies,
                                      const SimulationOptions& options,

@@ -9,6 +9,7 @@
 
 #include "pagedkv/types.h"
 #include "sim/replay/simulation.h"
+#include "sim/report/latency_statistics.h"
 #include "sim/report/metrics.h"
 #include "sim/report/request_statistics.h"
 #include "sim/report/run_statistics.h"
@@ -38,13 +39,21 @@ struct ReportPool {
   std::string description;          ///< for people: which options made it
 };
 
+/// What no prefix cache hits more than, from 0 to 1, weighted by blocks.
+struct HitBounds {
+  double infinite = 0;  ///< a cache that never evicts
+  double optimum = 0;   ///< one of the pool's size that knows the future
+};
+
 /// One policy's run.
 struct PolicyResult {
   Policy policy;
   SimulationTotals totals;
   Metrics metrics;
   RequestStatistics requests;
+  LatencyStatistics latency;
   std::int64_t num_events = 0;
+  std::optional<HitBounds> hit_bounds = {};  ///< missing: not known
 };
 
 /// All that a run of `pagedkv sim` found out. The first policy is the baseline
@@ -54,6 +63,7 @@ struct Report {
   ReportModel model;
   ReportPool pool;
   SimulationOptions simulation;
+  ServiceLevel level;  ///< that was asked for
   Weight weight = Weight::kTime;
   WindowKind window = WindowKind::kBusy;  ///< as asked for
   std::vector<PolicyResult> results;
@@ -66,6 +76,19 @@ struct Report {
   /// Missing where time counts steps, or the bytes per token are not known.
   [[nodiscard]] std::optional<double> WasteGbHours(
       const PolicyResult& result) const;
+  /// Whether the clock models time, so that latency and throughput mean
+  /// something.
+  [[nodiscard]] bool HasTimes() const;
+  /// Whether requests come at their own times, so that what counts from their
+  /// arrival does.
+  [[nodiscard]] bool HasArrivals() const;
+  /// `count` per second of the whole run; missing where time counts steps.
+  [[nodiscard]] std::optional<double> PerSecond(const PolicyResult& result,
+                                                std::int64_t count) const;
+  /// Share of the finished and rejected requests that were within the service
+  /// level; missing where none was asked for.
+  [[nodiscard]] std::optional<double> GoodputPct(
+      const PolicyResult& result) const;
   /// What a reader of the figures must know, one line each: requests that were
   /// dropped or rejected, windows that had to be widened, requests without
   /// progress.
@@ -73,6 +96,13 @@ struct Report {
   /// `slots` in bytes; missing if the bytes per token are not known.
   [[nodiscard]] std::optional<Bytes> SlotBytes(std::int64_t slots) const;
 };
+
+/// Whether the policy's sequences shared blocks of equal content.
+[[nodiscard]] inline bool UsesPrefixCache(const Report& report,
+                                          const PolicyResult& result) {
+  return report.simulation.prefix_cache &&
+         result.policy.kind == PolicyKind::kPaged;
+}
 
 }  // namespace pagedkv::sim
 

@@ -4,57 +4,18 @@
 #include <cstddef>
 #include <optional>
 #include <string_view>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
-#include "sim/report/decimal.h"
+#include "sim/replay/router.h"
+#include "sim/report/canonical_json.h"
 #include "sim/trace/sha256.h"
 
 namespace pagedkv::sim {
 namespace {
 
 using nlohmann::json;
-
-void AppendCanonical(const json& value, std::size_t depth, std::string& out) {
-  const std::string indent(2 * depth, ' ');
-  const char* separator = "\n";
-  switch (value.type()) {
-    case json::value_t::object:
-      if (value.empty()) break;
-      out += '{';
-      for (const auto& [key, member] : value.items()) {
-        out += separator + indent + "  " + json(key).dump() + ": ";
-        AppendCanonical(member, depth + 1, out);
-        separator = ",\n";
-      }
-      out += '\n' + indent + '}';
-      return;
-    case json::value_t::array:
-      if (value.empty()) break;
-      out += '[';
-      for (const json& member : value) {
-        out += separator + indent + "  ";
-        AppendCanonical(member, depth + 1, out);
-        separator = ",\n";
-      }
-      out += '\n' + indent + ']';
-      return;
-    case json::value_t::number_float:
-      out += FixedDecimal(value.get<double>());
-      return;
-    default:
-      break;
-  }
-  // A file name may hold any bytes: `replace` keeps the text valid.
-  out += value.dump(-1, ' ', false, json::error_handler_t::replace);
-}
-
-std::string CanonicalText(const json& document) {
-  std::string text;
-  AppendCanonical(document, 0, text);
-  text += '\n';
-  return text;
-}
 
 template <typename T>
 json OrNull(const std::optional<T>& value) {
@@ -121,7 +82,8 @@ json PolicyToJson(const Policy& policy, const SimulationOptions& options) {
       result["kind"] = "paged";
       result["block_size"] = policy.block_size.value();
       result["watermark"] = options.watermark;
-      result["prefix_cache"] = false;
+      result["prefix_cache"] = options.prefix_cache;
+      if (options.prefix_cache) result["eviction"] = options.eviction_policy;
       return result;
     case PolicyKind::kConcat:
       result["kind"] = "concat";
@@ -168,6 +130,98 @@ json RequestWasteToJson(const RequestStatistics& requests) {
           {"p99", requests.WasteQuantile(0.99)},
           {"max", requests.WasteQuantile(1.0)},
           {"worst", worst}};
+}
+
+json HitToJson(const PolicyResult& result) {
+  const HitRates rates = result.totals.hits.rates();
+  json document = {{"block_weighted", rates.block},
+                   {"token_weighted", rates.token},
+                   {"request_mean", rates.request},
+                   {"infinite_bound", nullptr},
+                   {"belady_bound", nullptr}};
+  if (result.hit_bounds) {
+    document["infinite_bound"] = result.hit_bounds->infinite;
+    document["belady_bound"] = result.hit_bounds->optimum;
+  }
+  return document;
+}
+
+json ToJson(const LatencyHistogram& histogram) {
+  if (histogram.count() == 0) return nullptr;
+  json seconds = {{"mean", *histogram.Mean() * 1e-9},
+                  {"max", Seconds(*histogram.Greatest())}};
+  for (const auto& [name, quantile] :
+       {std::pair{"p50", 0.50}, std::pair{"p90", 0.90},
+        std::pair{"p99", 0.99}}) {
+    seconds[name] = Seconds(*histogram.Quantile(quantile));
+  }
+  return seconds;
+}
+
+json LatencyToJson(const Report& report, const LatencyStatistics& latency) {
+  if (!report.HasTimes()) return nullptr;
+  json document = {{"tpot_s", ToJson(latency.tpot())},
+                   {"ttft_s", nullptr},
+                   {"e2e_s", nullptr},
+                   {"queue_s", nullptr},
+                   {"worst_ttft", json::array()}};
+  if (!report.HasArrivals()) return document;
+  document["ttft_s"] = ToJson(latency.ttft());
+  document["e2e_s"] = ToJson(latency.e2e());
+  document["queue_s"] = ToJson(latency.queue());
+  for (const RequestLatency& request : latency.worst()) {
+    document["worst_ttft"].push_back({{"id", request.id},
+                                      {"prompt", request.prompt_tokens},
+                                      {"output", request.output_tokens},
+                                      {"preemptions", request.preemptions},
+                                      {"ttft_s", Seconds(request.ttft_ns)},
+                                      {"queue_s", Seconds(request.queue_ns)}});
+  }
+  return document;
+}
+
+json FleetToJson(const FleetOptions& fleet) {
+  json outages = json::array();
+  for (const Outage& outage : fleet.outages) {
+    outages.push_back({{"replica", outage.replica},
+                       {"begin_s", Seconds(outage.begin_ns)},
+                       {"end_s", Seconds(outage.end_ns)}});
+  }
+  return {{"replicas", fleet.num_replicas},
+          {"router", RouterName(fleet.router)},
+          {"knowledge_delay_s", Seconds(fleet.knowledge_delay_ns)},
+          {"outages", outages}};
+}
+
+json ReplicasToJson(const std::vector<ReplicaTotals>& replicas) {
+  json rows = json::array();
+  for (const ReplicaTotals& replica : replicas) {
+    rows.push_back({{"routed", replica.routed},
+                    {"routed_prompt_tokens", replica.routed_prompt_tokens},
+                    {"lost", replica.lost},
+                    {"finished", replica.finished},
+                    {"preemptions", replica.preemptions},
+                    {"hit_token_weighted", replica.hits.rates().token}});
+  }
+  return rows;
+}
+
+json ThroughputToJson(const Report& report, const PolicyResult& result) {
+  const LatencyStatistics& latency = result.latency;
+  const std::optional<double> tokens =
+      report.PerSecond(result, latency.output_tokens());
+  if (!tokens) return nullptr;
+  return {{"output_tokens_per_s", *tokens},
+          {"requests_per_s",
+           OrNull(report.PerSecond(result, latency.num_finished()))}};
+}
+
+json GoodputToJson(const Report& report, const PolicyResult& result) {
+  const std::optional<double> percent = report.GoodputPct(result);
+  if (!percent) return nullptr;
+  return {{"requests_pct", *percent},
+          {"requests_per_s",
+           OrNull(report.PerSecond(result, result.latency.num_good()))}};
 }
 
 json ResultToJson(const Report& report, const PolicyResult& result) {
@@ -224,10 +278,17 @@ json ResultToJson(const Report& report, const PolicyResult& result) {
         {"max_per_request", totals.max_preemptions_per_request},
         {"livelock", totals.livelocked_requests}}},
       {"per_request", {{"waste_slots", RequestWasteToJson(result.requests)}}},
+      {"latency", LatencyToJson(report, result.latency)},
+      {"throughput", ThroughputToJson(report, result)},
+      {"goodput", GoodputToJson(report, result)},
       {"requests",
        {{"finished", totals.finished}, {"rejected", totals.rejected}}},
       {"steps", totals.steps},
       {"duration_s", Seconds(totals.end_ns)}};
+  if (UsesPrefixCache(report, result)) document["hit"] = HitToJson(result);
+  if (!totals.replicas.empty()) {
+    document["replicas"] = ReplicasToJson(totals.replicas);
+  }
   if (result.policy.kind == PolicyKind::kConcat) {
     document["growth"] = {
         {"copied_slots", totals.copied_slots},
@@ -237,6 +298,56 @@ json ResultToJson(const Report& report, const PolicyResult& result) {
          OrNull(report.SlotBytes(totals.transient_peak_slots))}};
   }
   return document;
+}
+
+std::string_view ClockName(ClockKind clock) {
+  switch (clock) {
+    case ClockKind::kIteration:
+      return "iteration";
+    case ClockKind::kFixed:
+      return "fixed";
+    case ClockKind::kModel:
+      break;
+  }
+  return "model";
+}
+
+json ToJson(const StepCost& cost) {
+  return {{"per_step", cost.per_step},
+          {"per_sequence", cost.per_sequence},
+          {"per_computed_token", cost.per_computed_token},
+          {"per_prefill_attention", cost.per_prefill_attention},
+          {"per_resident_token", cost.per_resident_token}};
+}
+
+json ClockToJson(const SimulationOptions& options) {
+  json clock = {
+      {"kind", ClockName(options.clock)},
+      {"saturated", options.saturate || options.clock == ClockKind::kIteration},
+      // A step of the iteration clock is reported as one second.
+      {"step_s", Seconds(options.step_ns)},
+      {"preset", nullptr},
+      {"source", nullptr},
+      {"model", nullptr},
+      {"step_time_fs", nullptr}};
+  if (options.clock == ClockKind::kModel) {
+    const StepTime& time = options.step_time;
+    clock["step_s"] = nullptr;
+    clock["preset"] = time.preset;
+    clock["source"] = time.source;
+    if (!time.model.empty()) clock["model"] = time.model;
+    clock["step_time_fs"] = {{"serial", ToJson(time.serial)},
+                             {"compute", ToJson(time.compute)},
+                             {"memory", ToJson(time.memory)}};
+  }
+  return clock;
+}
+
+json ToJson(const ServiceLevel& level) {
+  const auto limit = [](const std::optional<std::int64_t>& time_ns) {
+    return time_ns ? json(Seconds(*time_ns)) : json(nullptr);
+  };
+  return {{"ttft_s", limit(level.ttft_ns)}, {"tpot_s", limit(level.tpot_ns)}};
 }
 
 }  // namespace
@@ -263,14 +374,8 @@ std::string ReportToJson(const Report& report) {
        {{"slots", slots ? json(slots->value()) : json(nullptr)},
         {"bytes", OrNull(report.pool.bytes)},
         {"source", report.pool.source}}},
-      {"clock",
-       {{"kind",
-         options.clock == ClockKind::kIteration ? "iteration" : "fixed"},
-        {"preset", nullptr},
-        // A step of the iteration clock is reported as one second.
-        {"step_s", Seconds(options.step_ns)},
-        {"saturated",
-         options.saturate || options.clock == ClockKind::kIteration}}},
+      {"clock", ClockToJson(options)},
+      {"service_level", ToJson(report.level)},
       {"limits",
        {{"max_num_seqs", options.max_num_seqs},
         {"max_num_batched_tokens", options.max_num_batched_tokens.value()}}},
@@ -282,6 +387,9 @@ std::string ReportToJson(const Report& report) {
       {"baseline", report.results.front().policy.id()},
       {"results", results},
       {"warnings", report.Warnings()}};
+  if (options.fleet.num_replicas > 1 || !options.fleet.outages.empty()) {
+    document["fleet"] = FleetToJson(options.fleet);
+  }
   Sha256 hash;
   hash.Update(CanonicalText(document));
   document["hash"] = hash.Finish();

@@ -2,9 +2,9 @@
 #include "sim/report/request_statistics.h"
 
 #include <algorithm>
-#include <tuple>
 
 #include "sim/replay/policy.h"
+#include "sim/report/worst_requests.h"
 #include "sim/trace/trace_request.h"
 
 namespace pagedkv::sim {
@@ -18,16 +18,7 @@ void RequestStatistics::Add(const RequestRecord& record) {
       record.id, record.prompt_tokens, record.output_tokens,
       std::max<std::int64_t>(0, record.slots_granted - FinalSlots(request))};
   wastes_.Add(waste.waste_slots);
-
-  const auto before = [](const RequestWaste& a, const RequestWaste& b) {
-    return std::tuple(-a.waste_slots, a.id) < std::tuple(-b.waste_slots, b.id);
-  };
-  if (worst_.size() == kNumWorst) {
-    if (!before(waste, worst_.back())) return;
-    worst_.pop_back();
-  }
-  worst_.insert(std::upper_bound(worst_.begin(), worst_.end(), waste, before),
-                waste);
+  KeepWorst(waste, &RequestWaste::waste_slots, worst_);
 }
 
 }  // namespace pagedkv::sim

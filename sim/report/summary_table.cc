@@ -12,15 +12,19 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 
+#include "sim/replay/router.h"
 #include "sim/report/decimal.h"
 
 namespace pagedkv::sim {
 namespace {
 
-constexpr std::array<std::string_view, 9> kColumns = {
-    "policy", "token % +-", "reserved %", "internal %", "ext & other %",
-    "batch",  "vs base",    "preempt",    "GB-h wasted"};
-using Row = std::array<std::string, kColumns.size()>;
+using Row = std::vector<std::string>;
+
+/// What is printed as text or Markdown: a line for each policy.
+struct Table {
+  Row columns;
+  std::vector<Row> rows;
+};
 
 constexpr std::string_view kNone = "-";
 
@@ -36,7 +40,7 @@ std::string PercentWithInterval(const std::optional<Estimate>& estimate) {
   return absl::StrFormat("%.1f +- %.1f", estimate->mean, half);
 }
 
-Row RowOf(const Report& report, const PolicyResult& result) {
+Row MemoryRow(const Report& report, const PolicyResult& result) {
   const Metrics& metrics = result.metrics;
   const std::optional<double> gain = report.CapacityGain(result);
   const std::optional<double> gb_hours = report.WasteGbHours(result);
@@ -52,12 +56,65 @@ Row RowOf(const Report& report, const PolicyResult& result) {
           gb_hours ? absl::StrFormat("%.2f", *gb_hours) : std::string(kNone)};
 }
 
-std::vector<Row> RowsOf(const Report& report) {
-  std::vector<Row> rows;
-  for (const PolicyResult& result : report.results) {
-    rows.push_back(RowOf(report, result));
+std::string Quantile(const LatencyHistogram& histogram, double quantile,
+                     double unit_ns) {
+  const std::optional<std::int64_t> time_ns = histogram.Quantile(quantile);
+  if (!time_ns) return std::string(kNone);
+  return absl::StrFormat("%.3f", static_cast<double>(*time_ns) / unit_ns);
+}
+
+Row LatencyRow(const Report& report, const PolicyResult& result) {
+  constexpr double kSecond = 1e9;
+  constexpr double kMillisecond = 1e6;
+  const LatencyStatistics& latency = result.latency;
+  const LatencyHistogram none;
+  const auto since_arrival =
+      [&](const LatencyHistogram& histogram) -> const LatencyHistogram& {
+    return report.HasArrivals() ? histogram : none;
+  };
+  const auto one_decimal = [](const std::optional<double>& value) {
+    return value ? absl::StrFormat("%.1f", *value) : std::string(kNone);
+  };
+  const LatencyHistogram& ttft = since_arrival(latency.ttft());
+  const LatencyHistogram& e2e = since_arrival(latency.e2e());
+  const LatencyHistogram& queue = since_arrival(latency.queue());
+  const std::optional<double> requests =
+      report.PerSecond(result, latency.num_finished());
+  return {result.policy.id(),
+          Quantile(ttft, 0.50, kSecond),
+          Quantile(ttft, 0.90, kSecond),
+          Quantile(ttft, 0.99, kSecond),
+          Quantile(latency.tpot(), 0.50, kMillisecond),
+          Quantile(latency.tpot(), 0.99, kMillisecond),
+          Quantile(e2e, 0.50, kSecond),
+          Quantile(e2e, 0.99, kSecond),
+          Quantile(queue, 0.99, kSecond),
+          one_decimal(report.PerSecond(result, latency.output_tokens())),
+          requests ? absl::StrFormat("%.3f", *requests) : std::string(kNone),
+          one_decimal(report.GoodputPct(result))};
+}
+
+/// Memory first; times where the clock models them.
+std::vector<Table> TablesOf(const Report& report) {
+  std::vector<Table> tables = {
+      {.columns = {"policy", "token % +-", "reserved %", "internal %",
+                   "ext & other %", "batch", "vs base", "preempt",
+                   "GB-h wasted"},
+       .rows = {}}};
+  if (report.HasTimes()) {
+    tables.push_back(
+        {.columns = {"policy", "TTFT p50 s", "p90", "p99", "TPOT p50 ms", "p99",
+                     "e2e p50 s", "p99", "queue p99 s", "tokens/s",
+                     "requests/s", "goodput %"},
+         .rows = {}});
   }
-  return rows;
+  for (const PolicyResult& result : report.results) {
+    tables[0].rows.push_back(MemoryRow(report, result));
+    if (report.HasTimes()) {
+      tables[1].rows.push_back(LatencyRow(report, result));
+    }
+  }
+  return tables;
 }
 
 /// A size with its binary unit; exact bytes are in the report.
@@ -112,9 +169,12 @@ std::string ClockText(const SimulationOptions& options) {
   if (options.clock == ClockKind::kIteration) {
     return "iteration (saturated queue)";
   }
+  const char* queue = options.saturate ? ", saturated queue" : "";
+  if (options.clock == ClockKind::kModel) {
+    return absl::StrFormat("model, %s%s", options.step_time.preset, queue);
+  }
   return absl::StrFormat("fixed, %s s per step%s",
-                         NanosecondsToSeconds(options.step_ns),
-                         options.saturate ? ", saturated queue" : "");
+                         NanosecondsToSeconds(options.step_ns), queue);
 }
 
 std::string ConditionsLine(const Report& report) {
@@ -128,8 +188,56 @@ std::string ConditionsLine(const Report& report) {
       ClockText(report.simulation));
 }
 
+/// Which requests are good put.
+std::string ServiceLevelLine(const ServiceLevel& level) {
+  std::vector<std::string> limits;
+  if (level.ttft_ns) {
+    limits.push_back("TTFT within " + NanosecondsToSeconds(*level.ttft_ns) +
+                     " s");
+  }
+  if (level.tpot_ns) {
+    limits.push_back("TPOT within " + NanosecondsToSeconds(*level.tpot_ns) +
+                     " s");
+  }
+  return "goodput: " + absl::StrJoin(limits, " and ");
+}
+
 std::vector<std::string> HeadLines(const Report& report) {
-  return {PoolLine(report), WorkloadLine(report), ConditionsLine(report)};
+  std::vector<std::string> lines = {PoolLine(report), WorkloadLine(report),
+                                    ConditionsLine(report)};
+  if (report.simulation.clock == ClockKind::kModel) {
+    lines.push_back("step times: " + report.simulation.step_time.source);
+  }
+  if (report.level.given()) lines.push_back(ServiceLevelLine(report.level));
+  return lines;
+}
+
+std::string HitLine(const PolicyResult& result) {
+  const HitRates rates = result.totals.hits.rates();
+  std::string line = absl::StrFormat(
+      "%s: prefix hits %.4f of blocks, %.4f of tokens, %.4f mean of requests",
+      result.policy.id(), rates.block, rates.token, rates.request);
+  if (result.hit_bounds) {
+    absl::StrAppendFormat(
+        &line, "; of blocks at most %.4f knowing the future, %.4f unbounded",
+        result.hit_bounds->optimum, result.hit_bounds->infinite);
+  }
+  return line;
+}
+
+std::string FleetLine(const Report& report, const PolicyResult& result) {
+  std::vector<std::string> shares;
+  std::int64_t lost = 0;
+  for (const ReplicaTotals& replica : result.totals.replicas) {
+    shares.push_back(absl::StrFormat("%s (%.4f)", Grouped(replica.routed),
+                                     replica.hits.rates().token));
+    lost += replica.lost;
+  }
+  return absl::StrFormat(
+      "%s: %s sent each replica requests (prefix hits of tokens): %s; %s lost "
+      "by outages and sent again",
+      result.policy.id(), RouterName(report.simulation.fleet.router),
+      absl::StrJoin(shares, ", "), Grouped(lost));
 }
 
 /// Figures that only some policies or modes have.
@@ -142,6 +250,8 @@ std::vector<std::string> FootLines(const Report& report) {
           absl::StrFormat("%s: needs %s at its peak", result.policy.id(),
                           SlotsAndBytes(report, totals.capacity_slots)));
     }
+    if (UsesPrefixCache(report, result)) lines.push_back(HitLine(result));
+    if (!totals.replicas.empty()) lines.push_back(FleetLine(report, result));
     if (result.policy.kind == PolicyKind::kConcat) {
       lines.push_back(absl::StrFormat(
           "%s: copies %s to grow, and holds up to %s twice meanwhile",
@@ -152,19 +262,15 @@ std::vector<std::string> FootLines(const Report& report) {
   return lines;
 }
 
-}  // namespace
-
-std::string SummaryToText(const Report& report) {
-  const std::vector<Row> rows = RowsOf(report);
-  std::array<int, kColumns.size()> widths{};
-  for (std::size_t i = 0; i < kColumns.size(); ++i) {
-    std::size_t width = kColumns[i].size();
-    for (const Row& row : rows) width = std::max(width, row[i].size());
-    widths[i] = static_cast<int>(width);
+void AppendText(const Table& table, std::string& text) {
+  std::vector<int> widths;
+  for (std::size_t i = 0; i < table.columns.size(); ++i) {
+    std::size_t width = table.columns[i].size();
+    for (const Row& row : table.rows) width = std::max(width, row[i].size());
+    widths.push_back(static_cast<int>(width));
   }
-  std::string text = absl::StrJoin(HeadLines(report), "\n") + "\n\n";
-  const auto append_line = [&](const auto& cells) {
-    for (std::size_t i = 0; i < kColumns.size(); ++i) {
+  const auto append_line = [&](const Row& cells) {
+    for (std::size_t i = 0; i < cells.size(); ++i) {
       // The names to the left, the figures to the right.
       if (i == 0) {
         absl::StrAppendFormat(&text, "%-*s", widths[i], cells[i]);
@@ -174,8 +280,48 @@ std::string SummaryToText(const Report& report) {
     }
     text += '\n';
   };
-  append_line(kColumns);
-  for (const Row& row : rows) append_line(row);
+  append_line(table.columns);
+  for (const Row& row : table.rows) append_line(row);
+}
+
+void AppendMarkdown(const Table& table, std::string& text) {
+  const auto append_line = [&](const Row& cells) {
+    for (const std::string& cell : cells) {
+      absl::StrAppendFormat(&text, "| %s ", cell);
+    }
+    text += "|\n";
+  };
+  append_line(table.columns);
+  for (std::size_t i = 0; i < table.columns.size(); ++i) {
+    text += i == 0 ? "|---" : "|---:";
+  }
+  text += "|\n";
+  for (const Row& row : table.rows) append_line(row);
+}
+
+/// Mean and quantiles in seconds for a CSV, or so many empty cells.
+void AppendLatencyCells(bool known, const LatencyHistogram& histogram,
+                        std::string& text) {
+  if (!known || histogram.count() == 0) {
+    text += ",,,,";
+    return;
+  }
+  text += ',' + FixedDecimal(*histogram.Mean() * 1e-9);
+  for (const double quantile : {0.50, 0.90, 0.99}) {
+    text +=
+        ',' +
+        FixedDecimal(static_cast<double>(*histogram.Quantile(quantile)) * 1e-9);
+  }
+}
+
+}  // namespace
+
+std::string SummaryToText(const Report& report) {
+  std::string text = absl::StrJoin(HeadLines(report), "\n") + '\n';
+  for (const Table& table : TablesOf(report)) {
+    text += '\n';
+    AppendText(table, text);
+  }
   const std::vector<std::string> foot = FootLines(report);
   if (!foot.empty()) text += '\n' + absl::StrJoin(foot, "\n") + '\n';
   return text;
@@ -184,17 +330,10 @@ std::string SummaryToText(const Report& report) {
 std::string SummaryToMarkdown(const Report& report) {
   std::string text = "# KV memory by policy\n\n";
   for (const std::string& line : HeadLines(report)) text += "- " + line + '\n';
-  text += '\n';
-  const auto append_line = [&](const auto& cells) {
-    for (const auto& cell : cells) absl::StrAppendFormat(&text, "| %s ", cell);
-    text += "|\n";
-  };
-  append_line(kColumns);
-  for (std::size_t i = 0; i < kColumns.size(); ++i) {
-    text += i == 0 ? "|---" : "|---:";
+  for (const Table& table : TablesOf(report)) {
+    text += '\n';
+    AppendMarkdown(table, text);
   }
-  text += "|\n";
-  for (const Row& row : RowsOf(report)) append_line(row);
   std::vector<std::string> foot = FootLines(report);
   for (const std::string& warning : report.Warnings()) {
     foot.push_back("warning: " + warning);
@@ -208,7 +347,11 @@ std::string SummaryToCsv(const Report& report) {
   std::string text =
       "policy,weight,window,max_seq_len,token_pct,token_pct_lo,token_pct_hi,"
       "reserved_pct,internal_pct,external_and_others_pct,batch_mean,"
-      "capacity_gain,preemptions,waste_gb_hours\n";
+      "capacity_gain,preemptions,waste_gb_hours,ttft_mean_s,ttft_p50_s,"
+      "ttft_p90_s,ttft_p99_s,tpot_mean_s,tpot_p50_s,tpot_p90_s,tpot_p99_s,"
+      "e2e_mean_s,e2e_p50_s,e2e_p90_s,e2e_p99_s,queue_mean_s,queue_p50_s,"
+      "queue_p90_s,queue_p99_s,output_tokens_per_s,requests_per_s,"
+      "goodput_pct\n";
   const auto mean = [](const std::optional<Estimate>& estimate) {
     return estimate ? FixedDecimal(estimate->mean) : "";
   };
@@ -224,14 +367,23 @@ std::string SummaryToCsv(const Report& report) {
       hi = metrics.token_pct->interval->hi;
     }
     absl::StrAppendFormat(
-        &text, "%s,%s,%s,%d,%s,%s,%s,%s,%s,%s,%s,%s,%d,%s\n",
-        result.policy.id(), WeightName(report.weight),
-        WindowName(metrics.window), report.model.max_sequence_tokens.value(),
-        mean(metrics.token_pct), number(lo), number(hi),
-        mean(metrics.reserved_pct), mean(metrics.internal_pct),
-        mean(metrics.external_and_others_pct), mean(metrics.batch_mean),
-        number(report.CapacityGain(result)), result.totals.preemptions,
-        number(report.WasteGbHours(result)));
+        &text, "%s,%s,%s,%d,%s,%s,%s,%s,%s,%s,%s,%s,%d,%s", result.policy.id(),
+        WeightName(report.weight), WindowName(metrics.window),
+        report.model.max_sequence_tokens.value(), mean(metrics.token_pct),
+        number(lo), number(hi), mean(metrics.reserved_pct),
+        mean(metrics.internal_pct), mean(metrics.external_and_others_pct),
+        mean(metrics.batch_mean), number(report.CapacityGain(result)),
+        result.totals.preemptions, number(report.WasteGbHours(result)));
+    const LatencyStatistics& latency = result.latency;
+    AppendLatencyCells(report.HasArrivals(), latency.ttft(), text);
+    AppendLatencyCells(report.HasTimes(), latency.tpot(), text);
+    AppendLatencyCells(report.HasArrivals(), latency.e2e(), text);
+    AppendLatencyCells(report.HasArrivals(), latency.queue(), text);
+    absl::StrAppendFormat(
+        &text, ",%s,%s,%s\n",
+        number(report.PerSecond(result, latency.output_tokens())),
+        number(report.PerSecond(result, latency.num_finished())),
+        number(report.GoodputPct(result)));
   }
   return text;
 }

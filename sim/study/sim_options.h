@@ -5,6 +5,9 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
+
+#include "sim/trace/trace_reader.h"
 
 namespace pagedkv::sim {
 
@@ -23,6 +26,7 @@ struct SimOptions {
   bool skip_malformed = false;
   bool strict = false;
   bool sort = false;
+  SessionLoop sessions = SessionLoop::kRecorded;
 
   // Policies, separated by commas; the first is the baseline.
   std::string policies =
@@ -49,16 +53,29 @@ struct SimOptions {
 
   // Scheduling.
   std::string clock = "iteration";
-  std::optional<std::string> step_time;
+  std::optional<std::string> step_time;         ///< of the fixed clock
+  std::optional<std::string> step_time_preset;  ///< of the model clock
+  std::optional<double> compute_efficiency;     ///< of the roofline
+  std::optional<double> bandwidth_efficiency;   ///< of the roofline
   bool saturate = false;
   std::optional<std::int32_t> max_num_seqs;
   std::optional<std::int64_t> max_num_batched_tokens;
   std::optional<double> watermark;
   std::string prefix_cache = "off";
+  std::optional<std::string> eviction;
+  std::string sessions = "closed";
+
+  // Fleet.
+  std::int32_t replicas = 1;
+  std::optional<std::string> router;
+  std::optional<std::string> router_delay;
+  std::vector<std::string> outages = {};  ///< as "0@60s..90s"
 
   // Report.
   std::string weight = "time";
   std::optional<std::string> window;
+  std::optional<std::string> slo_ttft;
+  std::optional<std::string> slo_tpot;
 };
 
 }  // namespace pagedkv::sim

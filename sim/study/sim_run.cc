@@ -27,6 +27,7 @@
 #include "sim/report/report_json.h"
 #include "sim/report/run_statistics.h"
 #include "sim/report/summary_table.h"
+#include "sim/study/hit_bounds.h"
 #include "sim/study/interrupt.h"
 #include "sim/study/repeated_workload.h"
 #include "sim/trace/request_source.h"
@@ -202,7 +203,8 @@ class DemandStudy {
                        });
   }
 
-  /// Finds how much memory each policy needs.
+  /// Finds how much memory each policy needs. FailedPrecondition where turns
+  /// wait for others: that has no closed form.
   static absl::StatusOr<DemandStudy> Create(const SimPlan& plan,
                                             bool progress) {
     std::atomic<std::int64_t> num_read = 0;
@@ -340,6 +342,7 @@ absl::StatusOr<std::vector<PolicyRun>> PrepareRuns(const SimPlan& plan,
   statistics.window = plan.window;
   statistics.num_requests = num_requests;
   statistics.window_ns = plan.simulation.step_ns;
+  statistics.level = plan.level;
 
   std::vector<PolicyRun> runs;
   runs.reserve(plan.policies.size());
@@ -370,6 +373,7 @@ Report MakeReport(const SimPlan& plan, TraceSummary trace,
   report.simulation = plan.simulation;
   report.weight = plan.weight;
   report.window = plan.window;
+  report.level = plan.level;
   report.version = PAGEDKV_VERSION;
   for (const PolicyRun& run : runs) {
     PolicyResult result;
@@ -378,10 +382,23 @@ Report MakeReport(const SimPlan& plan, TraceSummary trace,
     result.metrics = ComputeMetrics(run.statistics(), run.policy(),
                                     plan.simulation.clock, plan.workload.seed);
     result.requests = run.statistics().requests();
+    result.latency = run.statistics().latency();
     result.num_events = run.statistics().num_events();
     report.results.push_back(std::move(result));
   }
   return report;
+}
+
+void AddHitBounds(std::span<const TraceRequest> requests,
+                  const SimulationOptions& simulation, Report& report) {
+  for (PolicyResult& result : report.results) {
+    if (!UsesPrefixCache(report, result)) continue;
+    const BlockSize block = result.policy.block_size;
+    result.hit_bounds = ComputeHitBounds(
+        requests, simulation.trace_block, block,
+        (block.FullBlocks(simulation.capacity) - BlockCount(1)) *
+            simulation.fleet.num_replicas);
+  }
 }
 
 }  // namespace
@@ -394,19 +411,23 @@ absl::StatusOr<Report> RunSimPlan(const SimPlan& plan,
     absl::Status status = MakeOutFolder(*options.out);
     if (!status.ok()) return status;
   }
-  absl::StatusOr<LoadedWorkload> workload;
-  absl::StatusOr<DemandStudy> demand;
-  const bool in_closed_form = DemandStudy::IsPossible(plan);
-  if (in_closed_form) {
-    demand = DemandStudy::Create(plan, options.progress);
-    if (!demand.ok()) return demand.status();
-  } else {
-    workload = LoadWorkload(plan.workload);
-    if (!workload.ok()) return workload.status();
+  LoadedWorkload workload;  // without requests where a study streams them
+  std::optional<DemandStudy> demand;
+  if (DemandStudy::IsPossible(plan)) {
+    absl::StatusOr<DemandStudy> created =
+        DemandStudy::Create(plan, options.progress);
+    if (created.ok()) {
+      demand.emplace(*std::move(created));
+      workload.summary = demand->summary();
+    } else if (!absl::IsFailedPrecondition(created.status())) {
+      return created.status();
+    }
   }
-  const std::int64_t num_requests =
-      in_closed_form ? demand->num_requests()
-                     : static_cast<std::int64_t>(workload->requests.size());
+  if (!demand.has_value()) {
+    absl::StatusOr<LoadedWorkload> loaded = LoadWorkload(plan.workload);
+    if (!loaded.ok()) return loaded.status();
+    workload = *std::move(loaded);
+  }
 
   const DeferInterrupts deferred;
   std::optional<ReportFiles> files;
@@ -417,19 +438,20 @@ absl::StatusOr<Report> RunSimPlan(const SimPlan& plan,
   }
   SharedState shared;
   absl::StatusOr<std::vector<PolicyRun>> runs =
-      PrepareRuns(plan, options, num_requests, shared);
+      PrepareRuns(plan, options, workload.summary.kept, shared);
   if (!runs.ok()) return runs.status();
-  if (in_closed_form) {
-    demand->RunAll(plan.simulation, *runs, options.progress, shared);
+  SimulationOptions simulation = plan.simulation;
+  simulation.trace_block =
+      BlockSize(std::max(1, workload.summary.trace_block_tokens));
+  if (demand.has_value()) {
+    demand->RunAll(simulation, *runs, options.progress, shared);
   } else {
-    RunAll(plan.simulation, workload->requests, *runs, options.progress,
-           shared);
+    RunAll(simulation, workload.requests, *runs, options.progress, shared);
   }
   if (absl::Status status = FirstError(*runs); !status.ok()) return status;
 
-  Report report = MakeReport(
-      plan, in_closed_form ? demand->summary() : std::move(workload->summary),
-      *runs);
+  Report report = MakeReport(plan, std::move(workload.summary), *runs);
+  AddHitBounds(workload.requests, simulation, report);
   if (options.timing) {
     report.wall_s =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start)

@@ -160,7 +160,6 @@ class PrefixGenerator {
     const std::size_t blocks = ToSize(reuse_.block.CoveringBlocks(tokens));
     // Those that prompts can share: all but a partial last one.
     const std::size_t full = ToSize(reuse_.block.FullBlocks(tokens));
-    request.block_ids.clear();
     request.block_ids.reserve(blocks);
     if (goes_on) {
       const std::size_t wanted = std::max<std::size_t>(
@@ -242,8 +241,14 @@ class BuiltinSource final : public RequestSource {
     if (next_ == count_) return false;
     const absl::StatusOr<std::int64_t> arrival_ns = arrivals_.Next();
     if (!arrival_ns.ok()) return arrival_ns.status();
+    // Nothing is left of what it was before; its memory is used again.
     request.id = next_++;
     request.arrival_ns = *arrival_ns;
+    request.block_ids.clear();
+    request.prompt_token_ids.clear();
+    request.output_block_ids.clear();
+    request.follows = -1;
+    request.delay_ns = 0;
     DrawLengths(request);
     if (prefixes_.has_value()) prefixes_->Complete(request);
     return true;

@@ -84,6 +84,7 @@ void ExpectSameSample(const Sample& a, const Sample& b) {
   EXPECT_EQ(a.running, b.running);
   EXPECT_EQ(a.waiting, b.waiting);
   EXPECT_EQ(a.preemptions, b.preemptions);
+  EXPECT_EQ(a.blocked, b.blocked);
   EXPECT_EQ(a.largest_free_slots, b.largest_free_slots);
 }
 
@@ -282,6 +283,19 @@ TEST(DemandReplayTest, RefusesWhatStepByStepRefuses) {
   EXPECT_THAT(std::string(found.status().message()), HasSubstr("step_ns"));
 }
 
+TEST(DemandReplayTest, LeavesTurnsThatWaitForOthersToStepByStep) {
+  auto requests = Requests({{.prompt = 3, .output = 2},
+                            {.prompt = 3, .output = 2, .arrival_ns = 5}});
+  requests[1].follows = 0;
+  SimulationOptions options = DemandOptions(11, 100);
+  SpanSource closed(requests);
+  const std::vector policies = {*Policy::Parse("paged-16")};
+  EXPECT_TRUE(absl::IsFailedPrecondition(
+      MeasureDemand(policies, options, closed, [] { return false; }).status()));
+  options.closed_loop = false;
+  ExpectSameRun("paged-16", options, requests);
+}
+
 /// Fails after some requests.
 class FailingSource : public RequestSource {
  public:
@@ -312,6 +326,12 @@ TEST(DemandReplayTest, HasAClosedFormOnlyWithoutQueuesAndAtAFixedPace) {
   EXPECT_FALSE(HasClosedForm(policy, options));
   options = DemandOptions(11, 100);
   options.demand = false;
+  EXPECT_FALSE(HasClosedForm(policy, options));
+  options = DemandOptions(11, 100);
+  options.prefix_cache = true;
+  EXPECT_FALSE(HasClosedForm(policy, options));
+  options = DemandOptions(11, 100);
+  options.fleet.num_replicas = 2;
   EXPECT_FALSE(HasClosedForm(policy, options));
   options = DemandOptions(11, 100);
   options.saturate = true;

@@ -150,7 +150,7 @@ TEST(BuiltinWorkloadTest, OpensToTheRequestsThatItGenerates) {
     const auto source = workload.Open(700, 10.0, kSeed);
     ASSERT_TRUE(source.ok());
     // What it is given holds something of another request.
-    TraceRequest request{.block_ids = {17}};
+    TraceRequest request{.block_ids = {17}, .follows = 3};
     for (const TraceRequest& expected : all) {
       const auto more = (*source)->Next(request);
       ASSERT_TRUE(more.ok() && *more);
@@ -158,9 +158,8 @@ TEST(BuiltinWorkloadTest, OpensToTheRequestsThatItGenerates) {
       EXPECT_EQ(request.arrival_ns, expected.arrival_ns);
       EXPECT_EQ(request.prompt_tokens, expected.prompt_tokens);
       EXPECT_EQ(request.output_tokens, expected.output_tokens);
-      if (workload.reuse != nullptr) {
-        EXPECT_EQ(request.block_ids, expected.block_ids);
-      }
+      EXPECT_EQ(request.block_ids, expected.block_ids);
+      EXPECT_EQ(request.follows, -1);
     }
     const auto more = (*source)->Next(request);
     EXPECT_TRUE(more.ok() && !*more);

@@ -239,7 +239,9 @@ TEST(WorkloadSourceTest, DoesNotStreamWhatTakesTheWholeTrace) {
   // A pipe gives its rows once only.
   EXPECT_TRUE(absl::IsFailedPrecondition(status({.trace = "/dev/null"})));
   EXPECT_TRUE(absl::IsInvalidArgument(status({})));
-  EXPECT_TRUE(absl::IsInvalidArgument(status({.workload = "nothing"})));
+  // Sessions are generated as a whole.
+  EXPECT_TRUE(
+      absl::IsFailedPrecondition(status({.workload = "chat-multi-turn"})));
 }
 
 TEST(WorkloadSourceTest, SaysInTheEndWhyNoRequestWasLeft) {
