@@ -224,11 +224,6 @@ void AddSchedulingOptions(CLI::App& sim, SimOptions& options) {
                      absl::StrJoin(EvictionPolicyNames(), ", ") +
                      " (default: lru)")
       ->group(group);
-  sim.add_option("--sessions", options.sessions,
-                 "closed: a turn of a session arrives after the turn before it "
-                 "has finished; open: as recorded")
-      ->capture_default_str()
-      ->group(group);
 }
 
 void AddFleetOptions(CLI::App& sim, SimOptions& options) {

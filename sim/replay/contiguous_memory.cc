@@ -133,6 +133,7 @@ class GrowingMemory : public ContiguousMemory {
     return true;
   }
 
+  [[nodiscard]] bool grows() const override { return true; }
   bool TryGrow(const TraceRequest& request, std::int64_t from,
                std::int64_t to) override {
     const std::int64_t before = rule_.For(request, from).granted;

@@ -48,6 +48,8 @@ class ContiguousMemory {
   [[nodiscard]] virtual Cause admission_block() const {
     return Cause::kBlockedCapacity;
   }
+  /// Whether admitted requests ever need more than they were granted.
+  [[nodiscard]] virtual bool grows() const { return false; }
   /// Makes room for `to` tokens of an admitted request in place of `from`.
   /// False, and nothing has changed, if there is none.
   [[nodiscard]] virtual bool TryGrow(const TraceRequest& /*request*/,

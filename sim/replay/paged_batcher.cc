@@ -61,7 +61,8 @@ absl::StatusOr<std::unique_ptr<PagedBatcher>> PagedBatcher::Create(
   auto owned = std::make_unique<KvCacheManager>(*std::move(cache));
   absl::StatusOr<Scheduler> scheduler = Scheduler::Create(
       {.max_num_batched_tokens = options.max_num_batched_tokens,
-       .max_num_seqs = options.max_num_seqs},
+       .max_num_seqs = options.max_num_seqs,
+       .fill_slot_mapping = false},
       *owned);
   if (!scheduler.ok()) return scheduler.status();
   return std::unique_ptr<PagedBatcher>(new PagedBatcher(
@@ -95,11 +96,12 @@ absl::StatusOr<bool> PagedBatcher::Submit(RequestId id) {
   return true;
 }
 
-absl::StatusOr<BatchStep> PagedBatcher::Schedule() {
-  const absl::StatusOr<StepPlan> plan = scheduler_.Schedule();
+absl::StatusOr<BatchStep> PagedBatcher::Schedule(std::int32_t max_steps) {
+  const absl::StatusOr<StepPlan> plan = scheduler_.Schedule(max_steps);
   if (!plan.ok()) return plan.status();
   scheduled_ = plan->scheduled;
-  return BatchStep{.scheduled = plan->scheduled,
+  return BatchStep{.num_steps = plan->num_steps,
+                   .scheduled = plan->scheduled,
                    .preempted = plan->preempted,
                    .blocked = CauseOf(plan->admission_block)};
 }

@@ -29,7 +29,7 @@ class PagedBatcher : public Batcher {
       const LiveRequests& requests);
 
   absl::StatusOr<bool> Submit(RequestId id) override;
-  absl::StatusOr<BatchStep> Schedule() override;
+  absl::StatusOr<BatchStep> Schedule(std::int32_t max_steps) override;
   absl::StatusOr<std::span<const FinishedRequest>> Update() override;
   absl::Status Fail(std::vector<RequestId>& lost) override;
   [[nodiscard]] KvEventBatch TakeEvents() override {

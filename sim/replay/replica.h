@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -44,8 +45,13 @@ class Replica {
 
   /// Queues a request that arrives now, or rejects it where it never fits.
   absl::Status Offer(TraceRequest request);
-  /// Runs one step. REQUIRES: busy().
-  absl::Status RunStep();
+  static constexpr std::int64_t kNever =
+      std::numeric_limits<std::int64_t>::max();
+  /// Runs one step, or, with `SimulationOptions::fuse_steps`, several at once
+  /// as long as all that run decode and nothing else happens: only such as
+  /// begin before `until_ns`. It makes no difference to what is observed.
+  /// REQUIRES: busy(), and no request is offered before `until_ns`.
+  absl::Status RunSteps(std::int64_t until_ns);
   /// Nothing happens until `until_ns`. REQUIRES: !busy().
   absl::Status WaitUntil(std::int64_t until_ns);
 
@@ -95,10 +101,35 @@ class Replica {
   void EnterQueue(Life& life) const;
   void LeaveQueue(Life& life) const;
 
+  // What the ledger says of a step, and slots that are taken for later ones.
+  struct Held {
+    CauseSlots slots;
+    std::int64_t ahead = 0;
+  };
+  // What sequences are granted as a step begins.
+  struct Granted {
+    std::int64_t reserved = 0;
+    std::int64_t internal = 0;
+    std::int64_t round_up = 0;
+    [[nodiscard]] std::int64_t total() const {
+      return reserved + internal + round_up;
+    }
+  };
+
+  [[nodiscard]] std::int64_t StepNs(const StepWork& work) const;
+  [[nodiscard]] std::int32_t MaxSteps(std::int64_t until_ns) const;
+  std::int64_t FillAhead(std::span<const ScheduledSequence> scheduled,
+                         std::size_t num_steps, StepWork work);
+  std::int64_t GrantAhead(RequestId id, std::int64_t present, std::size_t step);
+  // `present` tokens need a larger grant than the request has.
+  void Grant(RequestId id, std::int64_t present, std::int64_t now_ns);
+  // The step that ends now sampled.
+  void NoteFirstTokens(std::span<const ScheduledSequence> scheduled);
+
   // The causes now, where free slots have the cause `free`.
-  absl::StatusOr<CauseSlots> Account(Cause free) const;
+  absl::StatusOr<CauseSlots> Account(Cause free, const Held& held) const;
   absl::Status Emit(std::int64_t duration_ns, bool is_step, Cause free,
-                    std::int32_t preemptions);
+                    std::int32_t preemptions, const Held& held);
 
   const GrantRule& rule_;
   const SimulationOptions& options_;
@@ -112,6 +143,8 @@ class Replica {
   SlotLedger ledger_;        // by request id
   std::vector<Life> lives_;  // by request id
   std::vector<EndedRequest> ended_;
+  StepTimes times_;               // of the steps under way, if several
+  std::vector<Granted> granted_;  // by step of these
   std::int64_t waiting_tokens_ = 0;
   WaitTimes wait_ns_{};  // time with a request at the head of the queue
   SimulationTotals totals_;

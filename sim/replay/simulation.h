@@ -56,6 +56,9 @@ struct SimulationOptions {
   bool prefix_cache = false;
   std::string eviction_policy = "lru";  ///< of `EvictionPolicyNames`
   BlockSize trace_block{1};  ///< tokens of each of `TraceRequest::block_ids`
+  /// Run decode steps in which nothing else happens all at once. It only saves
+  /// time: what is observed is the same, to the last digit.
+  bool fuse_steps = true;
   /// More than one replica needs arrival times; `capacity` is that of each.
   FleetOptions fleet = {};
 };

@@ -63,7 +63,6 @@ struct SimOptions {
   std::optional<double> watermark;
   std::string prefix_cache = "off";
   std::optional<std::string> eviction;
-  std::string sessions = "closed";
 
   // Fleet.
   std::int32_t replicas = 1;

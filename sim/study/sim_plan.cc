@@ -132,11 +132,6 @@ absl::StatusOr<SimulationOptions> PlanPrefixCache(
     }
     simulation.eviction_policy = *options.eviction;
   }
-  if (options.sessions != "closed" && options.sessions != "open") {
-    return OptionError(absl::StrFormat(
-        "unknown --sessions '%s': use closed or open", options.sessions));
-  }
-  simulation.closed_loop = options.sessions == "closed";
   absl::StatusOr<FleetOptions> fleet = PlanFleet(options, simulation);
   if (!fleet.ok()) return fleet.status();
   simulation.fleet = *std::move(fleet);

@@ -483,8 +483,6 @@ const Mistake kMistakes[] = {
      "--replicas needs arrival times"},
     {"NoReplica", [](SimOptions& o) { o.replicas = 0; },
      "--replicas must be from 1 to 1,024"},
-    {"UnknownSessions", [](SimOptions& o) { o.sessions = "half"; },
-     "unknown --sessions 'half': use closed or open"},
     {"UnknownPrefixCache", [](SimOptions& o) { o.prefix_cache = "yes"; },
      "use on or off"},
     {"UnknownWeight", [](SimOptions& o) { o.weight = "mass"; },
