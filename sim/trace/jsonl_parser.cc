@@ -3,7 +3,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
+#include <limits>
 #include <span>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 
@@ -18,9 +21,17 @@ namespace json = simdjson::ondemand;
 
 static_assert(LineReader::kPadding >= simdjson::SIMDJSON_PADDING);
 
-/// What a key means. Keys without a meaning are passed over unread: token ids,
-/// texts and tags would only cost memory here.
-enum class Role { kArrival, kDelay, kSession, kPrompt, kOutput, kBlocks };
+/// What a key means. Keys without a meaning are passed over unread: texts and
+/// tags would only cost memory here.
+enum class Role {
+  kArrival,
+  kDelay,
+  kSession,
+  kPrompt,
+  kOutput,
+  kBlocks,
+  kTokenIds,
+};
 
 struct Key {
   std::string_view name;
@@ -39,6 +50,7 @@ constexpr std::array kServingSimKeys = {
     Key{"arrival_time_ns", Role::kArrival},
     Key{"input_toks", Role::kPrompt},
     Key{"output_toks", Role::kOutput},
+    Key{"input_tok_ids", Role::kTokenIds},
 };
 constexpr std::array kQwenKeys = {
     Key{"timestamp", Role::kArrival},
@@ -130,8 +142,8 @@ bool VisitMembers(json::parser& parser, std::string_view line, RowError& error,
 
 class JsonlParser final : public RowParser {
  public:
-  JsonlParser(const JsonlFormat& format, bool timed)
-      : format_(format), timed_(timed) {}
+  JsonlParser(const JsonlFormat& format, bool timed, bool token_ids)
+      : format_(format), timed_(timed), token_ids_(token_ids) {}
 
   [[nodiscard]] std::string_view format() const override {
     return format_.name;
@@ -144,6 +156,7 @@ class JsonlParser final : public RowParser {
     row.arrival_ns = 0;
     row.session.clear();
     row.block_ids.clear();
+    row.token_ids.clear();
     bool has_arrival = false;
     bool has_delay = false;
     bool has_prompt = false;
@@ -152,6 +165,7 @@ class JsonlParser final : public RowParser {
     const auto visit = [&](std::string_view key, json::value value) {
       const Key* known = Find(key);
       if (known == nullptr) return true;
+      if (known->role == Role::kTokenIds && !token_ids_) return true;
       const std::string_view token = TrimEnd(value.raw_json_token());
       if (token == "null") return true;
       bool ok = true;
@@ -176,7 +190,9 @@ class JsonlParser final : public RowParser {
           ok = ParseTokens(token, row.output_tokens, error.message);
           break;
         case Role::kBlocks:
-          return ReadBlockIds(line, value, row.block_ids, error);
+          return ReadIds(line, "hash_ids", value, row.block_ids, error);
+        case Role::kTokenIds:
+          return ReadIds(line, known->name, value, row.token_ids, error);
       }
       if (!ok) {
         error.column = ColumnOf(line, token.data());
@@ -188,6 +204,14 @@ class JsonlParser final : public RowParser {
     error.column = 1;
     if (!has_prompt) return Missing(Role::kPrompt, error);
     if (!has_output) return Missing(Role::kOutput, error);
+    if (!row.token_ids.empty() &&
+        std::cmp_not_equal(row.token_ids.size(), row.prompt_tokens)) {
+      error.message = absl::StrCat(row.token_ids.size(),
+                                   " token ids of a "
+                                   "prompt of ",
+                                   row.prompt_tokens, " tokens");
+      return false;
+    }
     row.follows_turn = !has_arrival && has_delay;
     if (row.follows_turn) {
       row.arrival_ns = delay_ns;
@@ -226,13 +250,18 @@ class JsonlParser final : public RowParser {
     return false;
   }
 
-  static bool ReadBlockIds(std::string_view line, json::value value,
-                           std::vector<std::uint64_t>& ids, RowError& error) {
+  /// An array of whole numbers, none beyond the greatest `Id`.
+  template <typename Id>
+  static bool ReadIds(std::string_view line, std::string_view key,
+                      json::value value, std::vector<Id>& ids,
+                      RowError& error) {
     const auto fail = [&](std::string_view token) {
       error.column = ColumnOf(line, token.data());
-      error.message =
-          absl::StrCat("hash_ids: expected an array of whole numbers, found ",
-                       Quote(TrimEnd(token)));
+      error.message = absl::StrCat(std::string(key),
+                                   ": expected an array of whole numbers "
+                                   "from 0 to ",
+                                   std::numeric_limits<Id>::max(), ", found ",
+                                   Quote(TrimEnd(token)));
       return false;
     };
     const std::string_view start = value.raw_json_token();
@@ -245,21 +274,25 @@ class JsonlParser final : public RowParser {
       }
       const std::string_view token = element.raw_json_token();
       std::uint64_t id = 0;
-      if (element.get_uint64().get(id) != simdjson::SUCCESS) return fail(token);
-      ids.push_back(id);
+      if (element.get_uint64().get(id) != simdjson::SUCCESS ||
+          std::cmp_greater(id, std::numeric_limits<Id>::max())) {
+        return fail(token);
+      }
+      ids.push_back(static_cast<Id>(id));
     }
     return true;
   }
 
   const JsonlFormat& format_;
   bool timed_;  // the first row has an arrival, so every row must
+  bool token_ids_;
   json::parser parser_;
 };
 
 }  // namespace
 
 std::unique_ptr<RowParser> MakeJsonlParser(std::string_view line,
-                                           RowError& error) {
+                                           bool token_ids, RowError& error) {
   json::parser parser;
   std::vector<std::string> keys;
   const auto visit = [&keys](std::string_view key, json::value) {
@@ -274,7 +307,7 @@ std::unique_ptr<RowParser> MakeJsonlParser(std::string_view line,
     if (marked && JsonlParser::Has(format, keys, Role::kPrompt) &&
         JsonlParser::Has(format, keys, Role::kOutput)) {
       return std::make_unique<JsonlParser>(
-          format, JsonlParser::Has(format, keys, Role::kArrival));
+          format, JsonlParser::Has(format, keys, Role::kArrival), token_ids);
     }
   }
   std::string names;

@@ -52,7 +52,7 @@ absl::Status TraceReader::Detect() {
   const char first =
       line.text[line.text.find_first_not_of(" \t") % line.text.size()];
   if (first == '{') {
-    parser_ = MakeJsonlParser(line.text, error);
+    parser_ = MakeJsonlParser(line.text, options_.token_ids, error);
     first_row_.assign(line.text);
     first_row_.reserve(first_row_.size() + LineReader::kPadding);
     first_row_pending_ = true;
@@ -152,6 +152,7 @@ bool TraceReader::Parse(std::string_view line, TraceRequest& request,
   request.prompt_tokens = row_.prompt_tokens;
   request.output_tokens = row_.output_tokens;
   request.block_ids.assign(row_.block_ids.begin(), row_.block_ids.end());
+  request.prompt_token_ids = row_.token_ids;
   if (options_.strict && !CheckBlockIds(request, error)) return false;
   if (!row_.session.empty()) sessions_[row_.session] = request.arrival_ns;
   return true;

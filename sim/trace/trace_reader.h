@@ -35,6 +35,9 @@ struct TraceReaderOptions {
   std::int64_t max_requests = 0;
   /// Tokens per block id; 0: the format's own.
   std::int32_t block_tokens = 0;
+  /// Read the token ids of prompts where the format has them. They are most of
+  /// the memory of a request.
+  bool token_ids = false;
 };
 
 /// Reads a trace file row by row, whatever its format: it is told from the
