@@ -81,7 +81,7 @@ absl::Status Replica::Offer(TraceRequest request) {
 
 absl::Status Replica::WaitUntil(std::int64_t until_ns) {
   absl::Status status =
-      Emit(until_ns - now_ns_, /*is_step=*/false, Cause::kIdle, 0);
+      Emit(until_ns - now_ns_, /*is_step=*/false, Cause::kIdle, 0, {});
   now_ns_ = until_ns;
   return status;
 }
@@ -119,8 +119,9 @@ absl::Status Replica::RunStep() {
   const std::int64_t step_ns = options_.clock == ClockKind::kModel
                                    ? options_.step_time.NanosecondsOf(work)
                                    : step_ns_;
-  absl::Status status = Emit(step_ns, /*is_step=*/true, step->blocked,
-                             static_cast<std::int32_t>(step->preempted.size()));
+  absl::Status status =
+      Emit(step_ns, /*is_step=*/true, step->blocked,
+           static_cast<std::int32_t>(step->preempted.size()), work);
   if (!status.ok()) return status;
 
   ++totals_.steps;
@@ -269,7 +270,7 @@ absl::StatusOr<CauseSlots> Replica::Account(Cause free) const {
 }
 
 absl::Status Replica::Emit(std::int64_t duration_ns, bool is_step, Cause free,
-                           std::int32_t preemptions) {
+                           std::int32_t preemptions, const StepWork& work) {
   const absl::StatusOr<CauseSlots> slots = Account(free);
   if (!slots.ok()) return slots.status();
   totals_.peak_slots = std::max(totals_.peak_slots, slots->allocated());
@@ -282,7 +283,8 @@ absl::Status Replica::Emit(std::int64_t duration_ns, bool is_step, Cause free,
                       .waiting = batcher_.num_waiting(),
                       .preemptions = preemptions,
                       .blocked = free,
-                      .largest_free_slots = batcher_.largest_free_slots()});
+                      .largest_free_slots = batcher_.largest_free_slots(),
+                      .work = work});
   return absl::OkStatus();
 }
 

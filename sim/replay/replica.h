@@ -90,7 +90,7 @@ class Replica {
   // The causes now, where free slots have the cause `free`.
   absl::StatusOr<CauseSlots> Account(Cause free) const;
   absl::Status Emit(std::int64_t duration_ns, bool is_step, Cause free,
-                    std::int32_t preemptions);
+                    std::int32_t preemptions, const StepWork& work);
 
   const GrantRule& rule_;
   const SimulationOptions& options_;
