@@ -12,10 +12,10 @@
 #include "absl/strings/str_format.h"
 
 #include "sim/report/atomic_file.h"
-#include "sim/study/fit_report.h"
-#include "sim/study/fit_run.h"
+#include "sim/study/fit_measured_run.h"
 #include "sim/study/interrupt.h"
 #include "sim/study/measured_run.h"
+#include "sim/study/step_fit_report.h"
 #include "sim/study/step_time_file.h"
 
 namespace pagedkv::sim {
@@ -43,7 +43,7 @@ int Run(const State& state) {
   }
   absl::StatusOr<MeasuredRun> run = ReadMeasuredRun(state.run);
   if (!run.ok()) return ReportBadInput(run.status());
-  const absl::StatusOr<FitReport> report = FitMeasuredRun(*std::move(run));
+  const absl::StatusOr<StepFitReport> report = FitMeasuredRun(*std::move(run));
   if (!report.ok()) {
     if (absl::IsCancelled(report.status())) return ReportInterrupted();
     return ReportBadInput(
@@ -55,8 +55,8 @@ int Run(const State& state) {
     const absl::Status written = WritePreset(*state.out, report->fit.time);
     if (!written.ok()) return ReportBadInput(written);
   }
-  std::cout << (state.format == "json" ? FitToJson(*report)
-                                       : FitToText(*report))
+  std::cout << (state.format == "json" ? StepFitToJson(*report)
+                                       : StepFitToText(*report))
             << std::flush;
   if (!std::cout) {
     return ReportBadInput(

@@ -18,11 +18,11 @@
 #include "absl/strings/str_join.h"
 
 #include "sim/cli/hitcurve_report.h"
-#include "sim/study/interrupt.h"
 #include "sim/cli/read_options.h"
 #include "sim/hitcurve/block_trace.h"
 #include "sim/hitcurve/hit_curve.h"
 #include "sim/report/atomic_file.h"
+#include "sim/study/interrupt.h"
 #include "sim/workload/workload_source.h"
 
 namespace pagedkv::sim {

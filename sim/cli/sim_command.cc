@@ -10,8 +10,12 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 
+#include "pagedkv/eviction_policy.h"
+#include "sim/cli/read_options.h"
 #include "sim/report/report_json.h"
 #include "sim/report/summary_table.h"
 #include "sim/study/interrupt.h"
@@ -72,8 +76,9 @@ void AddWorkloadOptions(CLI::App& sim, SimOptions& options) {
                  "A trace file; its format is detected")
       ->group(group);
   sim.add_option("--workload", options.workload,
-                 "A built-in workload: sharegpt, alpaca, azure-conv-2023, "
-                 "azure-code-2023 or mooncake-conversation")
+                 absl::StrCat("A workload that needs no file (",
+                              absl::StrJoin(WorkloadNames(), ", "),
+                              ") or a description that ends with .json"))
       ->group(group);
   sim.add_option("--requests", options.requests,
                  "The first N requests (default: all)")
@@ -85,6 +90,7 @@ void AddWorkloadOptions(CLI::App& sim, SimOptions& options) {
                  "Of all that is drawn: workloads, intervals")
       ->capture_default_str()
       ->group(group);
+  AddSessionsOption(sim, options.sessions)->group(group);
   sim.add_flag("--skip-malformed", options.skip_malformed,
                "Count malformed rows of a trace instead of stopping")
       ->group(group);
@@ -209,8 +215,39 @@ void AddSchedulingOptions(CLI::App& sim, SimOptions& options) {
                                  defaults.watermark))
       ->group(group);
   sim.add_option("--prefix-cache", options.prefix_cache,
-                 "on or off; on is not available yet")
+                 "on or off: paged policies share blocks of equal content, "
+                 "where the workload tells it")
       ->capture_default_str()
+      ->group(group);
+  sim.add_option("--eviction", options.eviction,
+                 "With --prefix-cache on, which idle block goes first: " +
+                     absl::StrJoin(EvictionPolicyNames(), ", ") +
+                     " (default: lru)")
+      ->group(group);
+  sim.add_option("--sessions", options.sessions,
+                 "closed: a turn of a session arrives after the turn before it "
+                 "has finished; open: as recorded")
+      ->capture_default_str()
+      ->group(group);
+}
+
+void AddFleetOptions(CLI::App& sim, SimOptions& options) {
+  const std::string group = "Fleet";
+  sim.add_option("--replicas", options.replicas,
+                 "Equal engines, each with a pool of its own")
+      ->capture_default_str()
+      ->group(group);
+  sim.add_option("--router", options.router,
+                 "round-robin, random, least-loaded, power-of-two or "
+                 "prefix-aware (default: round-robin)")
+      ->group(group);
+  sim.add_option("--router-delay", options.router_delay,
+                 "Age of what a prefix-aware router knows of the caches, such "
+                 "as 200ms (default: 0s)")
+      ->group(group);
+  sim.add_option("--outage", options.outages,
+                 "A replica that fails and comes back, such as 0@60s..90s; its "
+                 "requests are routed anew. May be repeated")
       ->group(group);
 }
 
@@ -257,6 +294,7 @@ void AddSimCommand(CLI::App& app, int& exit_code) {
   AddModelOptions(*sim, state->options);
   AddPoolOptions(*sim, state->options);
   AddSchedulingOptions(*sim, state->options);
+  AddFleetOptions(*sim, state->options);
   AddReportOptions(*sim, *state);
   sim->callback([state, &exit_code] { exit_code = Run(*state); });
 }

@@ -72,6 +72,7 @@ absl::Status Replica::Offer(TraceRequest request) {
   if (!queued.ok()) return queued.status();
   if (*queued) {
     EnterQueue(lives_[id.value()]);
+    waiting_tokens_ += requests_[id].prompt_tokens;
   } else {
     Reject(requests_[id]);
     requests_.Remove(id);
@@ -84,6 +85,19 @@ absl::Status Replica::WaitUntil(std::int64_t until_ns) {
       Emit(until_ns - now_ns_, /*is_step=*/false, Cause::kIdle, 0, {});
   now_ns_ = until_ns;
   return status;
+}
+
+absl::StatusOr<std::vector<TraceRequest>> Replica::Fail() {
+  std::vector<RequestId> ids;
+  if (absl::Status status = batcher_.Fail(ids); !status.ok()) return status;
+  std::vector<TraceRequest> lost;
+  for (const RequestId id : ids) {
+    ledger_.Release(id.value(), now_ns_);
+    lost.push_back(requests_[id]);
+    requests_.Remove(id);
+  }
+  waiting_tokens_ = 0;
+  return lost;
 }
 
 void Replica::Reject(const TraceRequest& request) {
@@ -160,12 +174,7 @@ StepWork Replica::Advance(std::span<const ScheduledSequence> scheduled) {
     if (sequence.kind != ScheduledSequence::Kind::kRunning) {
       Life& life = lives_[index];
       LeaveQueue(life);
-      if (life.admit_ns < 0) {
-        life.admit_ns = now_ns_;
-        life.hit_tokens = sequence.num_computed;
-        totals_.prompt_tokens += requests_[sequence.request].prompt_tokens;
-        totals_.hit_tokens += sequence.num_computed;
-      }
+      if (life.admit_ns < 0) Admit(sequence, life);
     }
     if (present > ledger_.requested(index)) {
       const TraceRequest& request = requests_[sequence.request];
@@ -178,6 +187,18 @@ StepWork Replica::Advance(std::span<const ScheduledSequence> scheduled) {
     ledger_.Fill(index, present, now_ns_);
   }
   return work;
+}
+
+void Replica::Admit(const ScheduledSequence& sequence, Life& life) {
+  life.admit_ns = now_ns_;
+  life.hit_tokens = sequence.num_computed;
+  waiting_tokens_ -= requests_[sequence.request].prompt_tokens;
+  if (!options_.prefix_cache) return;
+  const BlockSize block = rule_.policy().block_size;
+  const TokenCount prompt(requests_[sequence.request].prompt_tokens);
+  totals_.hits.AddRequest(block.CoveringBlocks(prompt).value(), prompt);
+  totals_.hits.AddHits(block.FullBlocks(TokenCount(life.hit_tokens)).value(),
+                       block, prompt);
 }
 
 void Replica::Preempt(RequestId id) {

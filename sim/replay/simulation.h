@@ -7,12 +7,15 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 
 #include "pagedkv/types.h"
 #include "sim/accounting/causes.h"
 #include "sim/clock/step_time.h"
+#include "sim/hitcurve/hit_counts.h"
+#include "sim/replay/fleet_options.h"
 #include "sim/replay/policy.h"
 #include "sim/trace/request_source.h"
 #include "sim/trace/trace_request.h"
@@ -52,6 +55,8 @@ struct SimulationOptions {
   bool prefix_cache = false;
   std::string eviction_policy = "lru";  ///< of `EvictionPolicyNames`
   BlockSize trace_block{1};  ///< tokens of each of `TraceRequest::block_ids`
+  /// More than one replica needs arrival times; `capacity` is that of each.
+  FleetOptions fleet = {};
 };
 
 /// Whether requests are offered as fast as they are admitted.
@@ -111,7 +116,18 @@ class SimulationObserver {
   virtual bool ShouldStop() { return false; }
 };
 
-/// What is counted over a whole run.
+/// What one replica of a fleet did.
+struct ReplicaTotals {
+  std::int64_t routed = 0;  ///< requests that it was given
+  std::int64_t routed_prompt_tokens = 0;
+  std::int64_t lost = 0;  ///< of these, by outages
+  std::int64_t finished = 0;
+  std::int64_t preemptions = 0;
+  HitCounts hits = {};
+};
+
+/// What is counted over a whole run. Of a fleet, counts are sums over its
+/// replicas, and peaks the highest of one.
 struct SimulationTotals {
   std::int64_t steps = 0;
   std::int64_t end_ns = 0;
@@ -123,8 +139,7 @@ struct SimulationTotals {
   std::int64_t peak_step_tokens = 0;  ///< most tokens computed by a step
   std::int64_t preemptions = 0;
   std::int64_t recomputed_tokens = 0;
-  std::int64_t prompt_tokens = 0;  ///< of the requests admitted
-  std::int64_t hit_tokens = 0;     ///< of these, found in the prefix cache
+  HitCounts hits;  ///< with `prefix_cache`: by requests as they are admitted
   std::int32_t max_preemptions_per_request = 0;
   std::int64_t livelocked_requests = 0;
   std::int64_t copied_slots = 0;  ///< concat: slots copied to grow
@@ -136,6 +151,7 @@ struct SimulationTotals {
   std::int64_t blocked_fragmented_ns = 0;
   std::int64_t blocked_watermark_ns = 0;
   std::int64_t blocked_policy_ns = 0;
+  std::vector<ReplicaTotals> replicas = {};  ///< empty: not a fleet
 };
 
 /// Opens the workload from its beginning: a pass each.

@@ -8,6 +8,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "sim/replay/router.h"
 #include "sim/report/canonical_json.h"
 #include "sim/trace/sha256.h"
 
@@ -78,7 +79,8 @@ json PolicyToJson(const Policy& policy, const SimulationOptions& options) {
       result["kind"] = "paged";
       result["block_size"] = policy.block_size.value();
       result["watermark"] = options.watermark;
-      result["prefix_cache"] = false;
+      result["prefix_cache"] = options.prefix_cache;
+      if (options.prefix_cache) result["eviction"] = options.eviction_policy;
       return result;
     case PolicyKind::kConcat:
       result["kind"] = "concat";
@@ -127,6 +129,20 @@ json RequestWasteToJson(const RequestStatistics& requests) {
           {"worst", worst}};
 }
 
+json HitToJson(const PolicyResult& result) {
+  const HitRates rates = result.totals.hits.rates();
+  json document = {{"block_weighted", rates.block},
+                   {"token_weighted", rates.token},
+                   {"request_mean", rates.request},
+                   {"infinite_bound", nullptr},
+                   {"belady_bound", nullptr}};
+  if (result.hit_bounds) {
+    document["infinite_bound"] = result.hit_bounds->infinite;
+    document["belady_bound"] = result.hit_bounds->optimum;
+  }
+  return document;
+}
+
 json ToJson(const LatencyHistogram& histogram) {
   if (histogram.count() == 0) return nullptr;
   json seconds = {{"mean", *histogram.Mean() * 1e-9},
@@ -159,6 +175,32 @@ json LatencyToJson(const Report& report, const LatencyStatistics& latency) {
                                       {"queue_s", Seconds(request.queue_ns)}});
   }
   return document;
+}
+
+json FleetToJson(const FleetOptions& fleet) {
+  json outages = json::array();
+  for (const Outage& outage : fleet.outages) {
+    outages.push_back({{"replica", outage.replica},
+                       {"begin_s", Seconds(outage.begin_ns)},
+                       {"end_s", Seconds(outage.end_ns)}});
+  }
+  return {{"replicas", fleet.num_replicas},
+          {"router", RouterName(fleet.router)},
+          {"knowledge_delay_s", Seconds(fleet.knowledge_delay_ns)},
+          {"outages", outages}};
+}
+
+json ReplicasToJson(const std::vector<ReplicaTotals>& replicas) {
+  json rows = json::array();
+  for (const ReplicaTotals& replica : replicas) {
+    rows.push_back({{"routed", replica.routed},
+                    {"routed_prompt_tokens", replica.routed_prompt_tokens},
+                    {"lost", replica.lost},
+                    {"finished", replica.finished},
+                    {"preemptions", replica.preemptions},
+                    {"hit_token_weighted", replica.hits.rates().token}});
+  }
+  return rows;
 }
 
 json ThroughputToJson(const Report& report, const PolicyResult& result) {
@@ -240,6 +282,10 @@ json ResultToJson(const Report& report, const PolicyResult& result) {
        {{"finished", totals.finished}, {"rejected", totals.rejected}}},
       {"steps", totals.steps},
       {"duration_s", Seconds(totals.end_ns)}};
+  if (UsesPrefixCache(report, result)) document["hit"] = HitToJson(result);
+  if (!totals.replicas.empty()) {
+    document["replicas"] = ReplicasToJson(totals.replicas);
+  }
   if (result.policy.kind == PolicyKind::kConcat) {
     document["growth"] = {
         {"copied_slots", totals.copied_slots},
@@ -338,6 +384,9 @@ std::string ReportToJson(const Report& report) {
       {"baseline", report.results.front().policy.id()},
       {"results", results},
       {"warnings", report.Warnings()}};
+  if (options.fleet.num_replicas > 1 || !options.fleet.outages.empty()) {
+    document["fleet"] = FleetToJson(options.fleet);
+  }
   Sha256 hash;
   hash.Update(CanonicalText(document));
   document["hash"] = hash.Finish();

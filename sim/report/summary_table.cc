@@ -12,6 +12,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 
+#include "sim/replay/router.h"
 #include "sim/report/decimal.h"
 
 namespace pagedkv::sim {
@@ -209,6 +210,34 @@ std::vector<std::string> HeadLines(const Report& report) {
   return lines;
 }
 
+std::string HitLine(const PolicyResult& result) {
+  const HitRates rates = result.totals.hits.rates();
+  std::string line = absl::StrFormat(
+      "%s: prefix hits %.4f of blocks, %.4f of tokens, %.4f mean of requests",
+      result.policy.id(), rates.block, rates.token, rates.request);
+  if (result.hit_bounds) {
+    absl::StrAppendFormat(
+        &line, "; of blocks at most %.4f knowing the future, %.4f unbounded",
+        result.hit_bounds->optimum, result.hit_bounds->infinite);
+  }
+  return line;
+}
+
+std::string FleetLine(const Report& report, const PolicyResult& result) {
+  std::vector<std::string> shares;
+  std::int64_t lost = 0;
+  for (const ReplicaTotals& replica : result.totals.replicas) {
+    shares.push_back(absl::StrFormat("%s (%.4f)", Grouped(replica.routed),
+                                     replica.hits.rates().token));
+    lost += replica.lost;
+  }
+  return absl::StrFormat(
+      "%s: %s sent each replica requests (prefix hits of tokens): %s; %s lost "
+      "by outages and sent again",
+      result.policy.id(), RouterName(report.simulation.fleet.router),
+      absl::StrJoin(shares, ", "), Grouped(lost));
+}
+
 /// Figures that only some policies or modes have.
 std::vector<std::string> FootLines(const Report& report) {
   std::vector<std::string> lines;
@@ -219,6 +248,8 @@ std::vector<std::string> FootLines(const Report& report) {
           absl::StrFormat("%s: needs %s at its peak", result.policy.id(),
                           SlotsAndBytes(report, totals.capacity_slots)));
     }
+    if (UsesPrefixCache(report, result)) lines.push_back(HitLine(result));
+    if (!totals.replicas.empty()) lines.push_back(FleetLine(report, result));
     if (result.policy.kind == PolicyKind::kConcat) {
       lines.push_back(absl::StrFormat(
           "%s: copies %s to grow, and holds up to %s twice meanwhile",

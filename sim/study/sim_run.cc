@@ -24,6 +24,7 @@
 #include "sim/report/report_json.h"
 #include "sim/report/run_statistics.h"
 #include "sim/report/summary_table.h"
+#include "sim/study/hit_bounds.h"
 #include "sim/study/interrupt.h"
 #include "sim/workload/workload_source.h"
 
@@ -239,6 +240,18 @@ Report MakeReport(const SimPlan& plan, TraceSummary trace,
   return report;
 }
 
+void AddHitBounds(std::span<const TraceRequest> requests,
+                  const SimulationOptions& simulation, Report& report) {
+  for (PolicyResult& result : report.results) {
+    if (!UsesPrefixCache(report, result)) continue;
+    const BlockSize block = result.policy.block_size;
+    result.hit_bounds = ComputeHitBounds(
+        requests, simulation.trace_block, block,
+        (block.FullBlocks(simulation.capacity) - BlockCount(1)) *
+            simulation.fleet.num_replicas);
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<Report> RunSimPlan(const SimPlan& plan,
@@ -264,10 +277,14 @@ absl::StatusOr<Report> RunSimPlan(const SimPlan& plan,
       PrepareRuns(plan, options,
                   static_cast<std::int64_t>(workload->requests.size()), shared);
   if (!runs.ok()) return runs.status();
-  RunAll(plan.simulation, workload->requests, *runs, options.progress, shared);
+  SimulationOptions simulation = plan.simulation;
+  simulation.trace_block =
+      BlockSize(std::max(1, workload->summary.trace_block_tokens));
+  RunAll(simulation, workload->requests, *runs, options.progress, shared);
   if (absl::Status status = FirstError(*runs); !status.ok()) return status;
 
   Report report = MakeReport(plan, std::move(workload->summary), *runs);
+  AddHitBounds(workload->requests, simulation, report);
   if (options.timing) {
     report.wall_s =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start)

@@ -8,6 +8,7 @@
 #include <span>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 
 #include "sim/trace/line_reader.h"
@@ -27,11 +28,17 @@ enum class Role {
   kArrival,
   kDelay,
   kSession,
+  kPreviousSession,
+  kFollowsRow,
   kPrompt,
   kOutput,
+  kBlockTokens,
   kBlocks,
+  kOutputBlocks,
   kTokenIds,
 };
+
+constexpr std::string_view kBlockTokensKey = "block_tokens";
 
 struct Key {
   std::string_view name;
@@ -57,6 +64,8 @@ constexpr std::array kQwenKeys = {
     Key{"input_length", Role::kPrompt},
     Key{"output_length", Role::kOutput},
     Key{"hash_ids", Role::kBlocks},
+    Key{"chat_id", Role::kSession},
+    Key{"parent_chat_id", Role::kPreviousSession},
 };
 constexpr std::array kMooncakeKeys = {
     Key{"timestamp", Role::kArrival},
@@ -70,6 +79,10 @@ constexpr std::array kMooncakeKeys = {
     Key{"session_id", Role::kSession},
     Key{"delay", Role::kDelay},
     Key{"delay_ms", Role::kDelay},
+    // As TraceWriter extends it.
+    Key{"follows", Role::kFollowsRow},
+    Key{kBlockTokensKey, Role::kBlockTokens},
+    Key{"output_hash_ids", Role::kOutputBlocks},
 };
 
 /// A first row belongs to the first format whose marker it has, and a key for
@@ -142,21 +155,31 @@ bool VisitMembers(json::parser& parser, std::string_view line, RowError& error,
 
 class JsonlParser final : public RowParser {
  public:
-  JsonlParser(const JsonlFormat& format, bool timed, bool token_ids)
-      : format_(format), timed_(timed), token_ids_(token_ids) {}
+  JsonlParser(const JsonlFormat& format, bool timed, bool token_ids,
+              std::int32_t block_tokens)
+      : format_(format),
+        timed_(timed),
+        token_ids_(token_ids),
+        block_tokens_(block_tokens > 0 ? block_tokens : format.block_tokens),
+        names_sessions_(HasKey(format, Role::kPreviousSession)),
+        names_rows_(HasKey(format, Role::kFollowsRow)) {}
 
   [[nodiscard]] std::string_view format() const override {
     return format_.name;
   }
   [[nodiscard]] std::int32_t block_tokens() const override {
-    return format_.block_tokens;
+    return block_tokens_;
   }
+  [[nodiscard]] bool names_rows() const override { return names_rows_; }
 
   bool Parse(std::string_view line, TraceRow& row, RowError& error) override {
     row.arrival_ns = 0;
     row.session.clear();
+    row.previous.clear();
+    row.follows_row = -1;
     row.block_ids.clear();
     row.token_ids.clear();
+    row.output_block_ids.clear();
     bool has_arrival = false;
     bool has_delay = false;
     bool has_prompt = false;
@@ -181,6 +204,28 @@ class JsonlParser final : public RowParser {
         case Role::kSession:
           row.session.assign(token);  // a string or a number, as it is written
           break;
+        case Role::kPreviousSession:
+          if (token != "-1") row.previous.assign(token);
+          break;
+        case Role::kFollowsRow:
+          ok = absl::SimpleAtoi(std::string(token), &row.follows_row) &&
+               row.follows_row >= 0;
+          if (!ok) {
+            error.message = absl::StrCat("expected the number of a row, found ",
+                                         Quote(token));
+          }
+          break;
+        case Role::kBlockTokens: {
+          std::int32_t tokens = 0;
+          ok = ParseTokens(token, tokens, error.message);
+          if (ok && tokens != block_tokens_) {
+            ok = false;
+            error.message =
+                absl::StrCat("expected ", block_tokens_,
+                             " as in the first row, found ", tokens);
+          }
+          break;
+        }
         case Role::kPrompt:
           has_prompt = true;
           ok = ParseTokens(token, row.prompt_tokens, error.message);
@@ -190,7 +235,9 @@ class JsonlParser final : public RowParser {
           ok = ParseTokens(token, row.output_tokens, error.message);
           break;
         case Role::kBlocks:
-          return ReadIds(line, "hash_ids", value, row.block_ids, error);
+          return ReadIds(line, known->name, value, row.block_ids, error);
+        case Role::kOutputBlocks:
+          return ReadIds(line, known->name, value, row.output_block_ids, error);
         case Role::kTokenIds:
           return ReadIds(line, known->name, value, row.token_ids, error);
       }
@@ -206,12 +253,12 @@ class JsonlParser final : public RowParser {
     if (!has_output) return Missing(Role::kOutput, error);
     if (!row.token_ids.empty() &&
         std::cmp_not_equal(row.token_ids.size(), row.prompt_tokens)) {
-      error.message = absl::StrCat(row.token_ids.size(),
-                                   " token ids of a "
-                                   "prompt of ",
-                                   row.prompt_tokens, " tokens");
+      error.message =
+          absl::StrCat(row.token_ids.size(), " token ids of a prompt of ",
+                       row.prompt_tokens, " tokens");
       return false;
     }
+    if (!names_sessions_) row.previous = row.session;
     row.follows_turn = !has_arrival && has_delay;
     if (row.follows_turn) {
       row.arrival_ns = delay_ns;
@@ -234,6 +281,11 @@ class JsonlParser final : public RowParser {
   }
 
  private:
+  static bool HasKey(const JsonlFormat& format, Role role) {
+    return std::any_of(format.keys.begin(), format.keys.end(),
+                       [role](const Key& key) { return key.role == role; });
+  }
+
   const Key* Find(std::string_view name) const {
     for (const Key& key : format_.keys) {
       if (key.name == name) return &key;
@@ -286,6 +338,9 @@ class JsonlParser final : public RowParser {
   const JsonlFormat& format_;
   bool timed_;  // the first row has an arrival, so every row must
   bool token_ids_;
+  std::int32_t block_tokens_;
+  bool names_sessions_;  // that rows go on from, beside the row's own
+  bool names_rows_;
   json::parser parser_;
 };
 
@@ -295,9 +350,18 @@ std::unique_ptr<RowParser> MakeJsonlParser(std::string_view line,
                                            bool token_ids, RowError& error) {
   json::parser parser;
   std::vector<std::string> keys;
-  const auto visit = [&keys](std::string_view key, json::value) {
+  std::int32_t block_tokens = 0;
+  const auto visit = [&](std::string_view key, json::value value) {
     keys.emplace_back(key);
-    return true;
+    if (key != kBlockTokensKey) return true;
+    const std::string_view token = TrimEnd(value.raw_json_token());
+    if (ParseTokens(token, block_tokens, error.message) && block_tokens > 0) {
+      return true;
+    }
+    error = {.column = ColumnOf(line, token.data()),
+             .message = absl::StrCat("block_tokens: expected 1 or more, found ",
+                                     Quote(token))};
+    return false;
   };
   if (!VisitMembers(parser, line, error, visit)) return nullptr;
   for (const JsonlFormat& format : kFormats) {
@@ -307,7 +371,8 @@ std::unique_ptr<RowParser> MakeJsonlParser(std::string_view line,
     if (marked && JsonlParser::Has(format, keys, Role::kPrompt) &&
         JsonlParser::Has(format, keys, Role::kOutput)) {
       return std::make_unique<JsonlParser>(
-          format, JsonlParser::Has(format, keys, Role::kArrival), token_ids);
+          format, JsonlParser::Has(format, keys, Role::kArrival), token_ids,
+          block_tokens);
     }
   }
   std::string names;

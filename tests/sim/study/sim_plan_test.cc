@@ -463,8 +463,28 @@ const Mistake kMistakes[] = {
        o.watermark = 0.01;
      },
      "--watermark needs a paged policy"},
-    {"PrefixCacheToCome", [](SimOptions& o) { o.prefix_cache = "on"; },
-     "--prefix-cache on is not available yet"},
+    {"PrefixCacheWithoutPaging",
+     [](SimOptions& o) {
+       o.prefix_cache = "on";
+       o.policies = "contiguous-max";
+     },
+     "--prefix-cache on needs a paged policy in --policies"},
+    {"EvictionWithoutPrefixCache", [](SimOptions& o) { o.eviction = "lfu"; },
+     "--eviction needs --prefix-cache on"},
+    {"UnknownEviction",
+     [](SimOptions& o) {
+       o.prefix_cache = "on";
+       o.eviction = "fifo";
+     },
+     "unknown --eviction 'fifo': use lru, lfu"},
+    {"RouterWithoutFleet", [](SimOptions& o) { o.router = "random"; },
+     "--router needs --replicas of 2 or more"},
+    {"SaturatedFleet", [](SimOptions& o) { o.replicas = 2; },
+     "--replicas needs arrival times"},
+    {"NoReplica", [](SimOptions& o) { o.replicas = 0; },
+     "--replicas must be from 1 to 1,024"},
+    {"UnknownSessions", [](SimOptions& o) { o.sessions = "half"; },
+     "unknown --sessions 'half': use closed or open"},
     {"UnknownPrefixCache", [](SimOptions& o) { o.prefix_cache = "yes"; },
      "use on or off"},
     {"UnknownWeight", [](SimOptions& o) { o.weight = "mass"; },

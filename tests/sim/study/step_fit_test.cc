@@ -14,7 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-#include "sim/study/fit_report.h"
+#include "sim/study/step_fit_report.h"
 
 namespace pagedkv::sim {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "sim/study/fit_run.h"
+#include "sim/study/fit_measured_run.h"
 
 #include <array>
 #include <cstdint>
@@ -32,7 +32,7 @@ void RunTask(const MeasuredRun& run, Task& task) {
   task.replayed = ReplayMeasuredRun(run, task.fit->time, Interrupted);
 }
 
-void NameTime(const FitReport& report, StepTime& time) {
+void NameTime(const StepFitReport& report, StepTime& time) {
   const MeasuredRun& run = report.run;
   const std::optional<ModelSpec> model = MatchModel(run.model);
   time.model = model ? model->name : run.model;
@@ -53,8 +53,8 @@ void NameTime(const FitReport& report, StepTime& time) {
 
 }  // namespace
 
-absl::StatusOr<FitReport> FitMeasuredRun(MeasuredRun run) {
-  FitReport report;
+absl::StatusOr<StepFitReport> FitMeasuredRun(MeasuredRun run) {
+  StepFitReport report;
   report.run = std::move(run);
   const RequestSet all = [](std::int64_t) { return true; };
   const auto half = static_cast<std::int64_t>(report.run.requests.size() / 2);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef SIM_STUDY_FIT_REPORT_H_
-#define SIM_STUDY_FIT_REPORT_H_
+#ifndef SIM_STUDY_STEP_FIT_REPORT_H_
+#define SIM_STUDY_STEP_FIT_REPORT_H_
 
 #include <cstdint>
 #include <optional>
@@ -38,7 +38,7 @@ struct HeldOut {
 };
 
 /// What `pagedkv fit` found out.
-struct FitReport {
+struct StepFitReport {
   MeasuredRun run;
   StepFit fit;  ///< to all requests; named, with its source
   ReplayedRun replayed;
@@ -50,10 +50,10 @@ struct FitReport {
 };
 
 /// For people: settings, coefficients, figures, and those on unseen requests.
-std::string FitToText(const FitReport& report);
+std::string StepFitToText(const StepFitReport& report);
 /// The same as canonical JSON ("pagedkv.fit/1").
-std::string FitToJson(const FitReport& report);
+std::string StepFitToJson(const StepFitReport& report);
 
 }  // namespace pagedkv::sim
 
-#endif  // SIM_STUDY_FIT_REPORT_H_
+#endif  // SIM_STUDY_STEP_FIT_REPORT_H_

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "sim/study/fit_report.h"
+#include "sim/study/step_fit_report.h"
 
 #include <algorithm>
 #include <cmath>
@@ -239,12 +239,12 @@ std::vector<FitFigure> CompareRun(const MeasuredRun& run,
   return figures;
 }
 
-bool FitReport::AllMet() const {
+bool StepFitReport::AllMet() const {
   return std::all_of(figures.begin(), figures.end(),
                      [](const FitFigure& figure) { return figure.met(); });
 }
 
-std::string FitToText(const FitReport& report) {
+std::string StepFitToText(const StepFitReport& report) {
   const MeasuredRun& run = report.run;
   const SimulationOptions& engine = run.simulation;
   std::string text = absl::StrFormat(
@@ -308,7 +308,7 @@ std::string FitToText(const FitReport& report) {
   return text;
 }
 
-std::string FitToJson(const FitReport& report) {
+std::string StepFitToJson(const StepFitReport& report) {
   const MeasuredRun& run = report.run;
   const SimulationOptions& engine = run.simulation;
   json figures = json::object();
