@@ -6,6 +6,7 @@
 
 #include "sim/cli/calc_command.h"
 #include "sim/cli/command.h"
+#include "sim/cli/fit_command.h"
 #include "sim/cli/hitcurve_command.h"
 #include "sim/cli/reproduce_paper_command.h"
 #include "sim/cli/sim_command.h"
@@ -26,6 +27,7 @@ int main(int argc, char** argv) {
   pagedkv::sim::AddHitcurveCommand(app, exit_code);
   pagedkv::sim::AddReproducePaperCommand(app, exit_code);
   pagedkv::sim::AddTraceCommand(app, exit_code);
+  pagedkv::sim::AddFitCommand(app, exit_code);
 
   try {
     app.parse(argc, argv);

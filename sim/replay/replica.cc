@@ -150,6 +150,7 @@ absl::Status Replica::RunSteps(std::int64_t until_ns) {
       held.ahead -= granted_[i].total();
       work.resident_tokens += batch;
     }
+    held.work = work;
     const std::int64_t step_ns = StepNs(work);
     absl::Status status = Emit(
         step_ns, /*is_step=*/true, step->blocked,
@@ -413,7 +414,8 @@ absl::Status Replica::Emit(std::int64_t duration_ns, bool is_step, Cause free,
       .waiting = batcher_.num_waiting(),
       .preemptions = preemptions,
       .blocked = free,
-      .largest_free_slots = batcher_.largest_free_slots() + held.ahead};
+      .largest_free_slots = batcher_.largest_free_slots() + held.ahead,
+      .work = held.work};
   observer_.OnSample(sample);
   if (MemoryVisitor* const visitor = observer_.WatchMemory(sample)) {
     batcher_.VisitMemory(*visitor);

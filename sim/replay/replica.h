@@ -101,10 +101,12 @@ class Replica {
   void EnterQueue(Life& life) const;
   void LeaveQueue(Life& life) const;
 
-  // What the ledger says of a step, and slots that are taken for later ones.
+  // What the ledger says of a step, slots that are taken for later ones, and
+  // what the step works on.
   struct Held {
     CauseSlots slots;
     std::int64_t ahead = 0;
+    StepWork work = {};
   };
   // What sequences are granted as a step begins.
   struct Granted {

@@ -89,6 +89,7 @@ struct Sample {
   /// nothing waits.
   Cause blocked = Cause::kIdle;
   std::int64_t largest_free_slots = 0;
+  StepWork work = {};  ///< of the step
 };
 
 /// What became of one request. Times are -1 where it never happened.
