@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <iostream>
 #include <map>
 #include <memory>
 #include <optional>
@@ -18,11 +17,11 @@
 #include "absl/strings/str_join.h"
 
 #include "sim/cli/hitcurve_report.h"
-#include "sim/study/interrupt.h"
 #include "sim/cli/read_options.h"
 #include "sim/hitcurve/block_trace.h"
 #include "sim/hitcurve/hit_curve.h"
 #include "sim/report/atomic_file.h"
+#include "sim/study/interrupt.h"
 #include "sim/workload/workload_source.h"
 
 namespace pagedkv::sim {
@@ -130,10 +129,7 @@ int Run(const State& state) {
         WriteFiles(*state.out, *report, state.weight ? printed : all);
     if (!status.ok()) return ReportBadInput(status);
   }
-  std::cout << Renders().at(state.format)(*report, printed) << std::flush;
-  if (std::cout) return kExitOk;
-  return ReportBadInput(
-      absl::UnavailableError("standard output cannot be written"));
+  return Print(Renders().at(state.format)(*report, printed));
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include "sim/cli/calc_command.h"
 #include "sim/cli/command.h"
+#include "sim/cli/diff_command.h"
 #include "sim/cli/hitcurve_command.h"
 #include "sim/cli/sim_command.h"
 #include "sim/cli/trace_command.h"
@@ -22,6 +23,7 @@ int main(int argc, char** argv) {
   int exit_code = pagedkv::sim::kExitOk;
   pagedkv::sim::AddSimCommand(app, exit_code);
   pagedkv::sim::AddCalcCommand(app, exit_code);
+  pagedkv::sim::AddDiffCommand(app, exit_code);
   pagedkv::sim::AddHitcurveCommand(app, exit_code);
   pagedkv::sim::AddTraceCommand(app, exit_code);
 

@@ -7,54 +7,12 @@
 
 #include <nlohmann/json.hpp>
 
-#include "sim/report/decimal.h"
-#include "sim/trace/sha256.h"
+#include "sim/report/canonical_json.h"
 
 namespace pagedkv::sim {
 namespace {
 
 using nlohmann::json;
-
-void AppendCanonical(const json& value, std::size_t depth, std::string& out) {
-  const std::string indent(2 * depth, ' ');
-  const char* separator = "\n";
-  switch (value.type()) {
-    case json::value_t::object:
-      if (value.empty()) break;
-      out += '{';
-      for (const auto& [key, member] : value.items()) {
-        out += separator + indent + "  " + json(key).dump() + ": ";
-        AppendCanonical(member, depth + 1, out);
-        separator = ",\n";
-      }
-      out += '\n' + indent + '}';
-      return;
-    case json::value_t::array:
-      if (value.empty()) break;
-      out += '[';
-      for (const json& member : value) {
-        out += separator + indent + "  ";
-        AppendCanonical(member, depth + 1, out);
-        separator = ",\n";
-      }
-      out += '\n' + indent + ']';
-      return;
-    case json::value_t::number_float:
-      out += FixedDecimal(value.get<double>());
-      return;
-    default:
-      break;
-  }
-  // A file name may hold any bytes: `replace` keeps the text valid.
-  out += value.dump(-1, ' ', false, json::error_handler_t::replace);
-}
-
-std::string CanonicalText(const json& document) {
-  std::string text;
-  AppendCanonical(document, 0, text);
-  text += '\n';
-  return text;
-}
 
 template <typename T>
 json OrNull(const std::optional<T>& value) {
@@ -238,19 +196,17 @@ json ResultToJson(const Report& report, const PolicyResult& result) {
 
 }  // namespace
 
-std::string ReportToJson(const Report& report) {
+nlohmann::json ReportToDocument(const Report& report) {
   const SimulationOptions& options = report.simulation;
   json policies = json::array();
   json results = json::object();
-  std::int64_t num_events = 0;
   for (const PolicyResult& result : report.results) {
     policies.push_back(PolicyToJson(result.policy, options));
     results[result.policy.id()] = ResultToJson(report, result);
-    num_events += result.num_events;
   }
   const std::optional<TokenCount>& slots = report.pool.slots;
-  json document = {
-      {"schema", "pagedkv.report/1"},
+  return {
+      {"schema", kReportSchema},
       {"inputs", InputsToJson(report)},
       {"model",
        {{"name", report.model.name},
@@ -279,13 +235,17 @@ std::string ReportToJson(const Report& report) {
       {"baseline", report.results.front().policy.id()},
       {"results", results},
       {"warnings", report.Warnings()}};
-  Sha256 hash;
-  hash.Update(CanonicalText(document));
-  document["hash"] = hash.Finish();
-  document["run"] = {{"version", report.version},
+}
+
+std::string ReportToJson(const Report& report) {
+  std::int64_t num_events = 0;
+  for (const PolicyResult& result : report.results) {
+    num_events += result.num_events;
+  }
+  return SealedText(ReportToDocument(report),
+                    {{"version", report.version},
                      {"wall_s", OrNull(report.wall_s)},
-                     {"events", num_events}};
-  return CanonicalText(document);
+                     {"events", num_events}});
 }
 
 }  // namespace pagedkv::sim

@@ -13,14 +13,10 @@
 #include "absl/strings/str_join.h"
 
 #include "sim/report/decimal.h"
+#include "sim/report/text_table.h"
 
 namespace pagedkv::sim {
 namespace {
-
-constexpr std::array<std::string_view, 9> kColumns = {
-    "policy", "token % +-", "reserved %", "internal %", "ext & other %",
-    "batch",  "vs base",    "preempt",    "GB-h wasted"};
-using Row = std::array<std::string, kColumns.size()>;
 
 constexpr std::string_view kNone = "-";
 
@@ -34,30 +30,6 @@ std::string PercentWithInterval(const std::optional<Estimate>& estimate) {
   const double half = std::max(estimate->interval->hi - estimate->mean,
                                estimate->mean - estimate->interval->lo);
   return absl::StrFormat("%.1f +- %.1f", estimate->mean, half);
-}
-
-Row RowOf(const Report& report, const PolicyResult& result) {
-  const Metrics& metrics = result.metrics;
-  const std::optional<double> gain = report.CapacityGain(result);
-  const std::optional<double> gb_hours = report.WasteGbHours(result);
-  return {result.policy.id(),
-          PercentWithInterval(metrics.token_pct),
-          Percent(metrics.reserved_pct),
-          Percent(metrics.internal_pct),
-          Percent(metrics.external_and_others_pct),
-          metrics.batch_mean ? absl::StrFormat("%.2f", metrics.batch_mean->mean)
-                             : std::string(kNone),
-          gain ? absl::StrFormat("%.2fx", *gain) : std::string(kNone),
-          Grouped(result.totals.preemptions),
-          gb_hours ? absl::StrFormat("%.2f", *gb_hours) : std::string(kNone)};
-}
-
-std::vector<Row> RowsOf(const Report& report) {
-  std::vector<Row> rows;
-  for (const PolicyResult& result : report.results) {
-    rows.push_back(RowOf(report, result));
-  }
-  return rows;
 }
 
 /// A size with its binary unit; exact bytes are in the report.
@@ -126,10 +98,6 @@ std::string ConditionsLine(const Report& report) {
       ClockText(report.simulation));
 }
 
-std::vector<std::string> HeadLines(const Report& report) {
-  return {PoolLine(report), WorkloadLine(report), ConditionsLine(report)};
-}
-
 /// Figures that only some policies or modes have.
 std::vector<std::string> FootLines(const Report& report) {
   std::vector<std::string> lines;
@@ -150,30 +118,46 @@ std::vector<std::string> FootLines(const Report& report) {
   return lines;
 }
 
+TextTable TableOf(const Report& report) {
+  TextTable table;
+  table.header = SummaryHeader();
+  for (const PolicyResult& result : report.results) {
+    table.rows.push_back(SummaryCells(report, result));
+  }
+  return table;
+}
+
 }  // namespace
 
+std::vector<std::string> SummaryHeadLines(const Report& report) {
+  return {PoolLine(report), WorkloadLine(report), ConditionsLine(report)};
+}
+
+std::vector<std::string> SummaryHeader() {
+  return {"policy", "token % +-", "reserved %", "internal %", "ext & other %",
+          "batch",  "vs base",    "preempt",    "GB-h wasted"};
+}
+
+std::vector<std::string> SummaryCells(const Report& report,
+                                      const PolicyResult& result) {
+  const Metrics& metrics = result.metrics;
+  const std::optional<double> gain = report.CapacityGain(result);
+  const std::optional<double> gb_hours = report.WasteGbHours(result);
+  return {result.policy.id(),
+          PercentWithInterval(metrics.token_pct),
+          Percent(metrics.reserved_pct),
+          Percent(metrics.internal_pct),
+          Percent(metrics.external_and_others_pct),
+          metrics.batch_mean ? absl::StrFormat("%.2f", metrics.batch_mean->mean)
+                             : std::string(kNone),
+          gain ? absl::StrFormat("%.2fx", *gain) : std::string(kNone),
+          Grouped(result.totals.preemptions),
+          gb_hours ? absl::StrFormat("%.2f", *gb_hours) : std::string(kNone)};
+}
+
 std::string SummaryToText(const Report& report) {
-  const std::vector<Row> rows = RowsOf(report);
-  std::array<int, kColumns.size()> widths{};
-  for (std::size_t i = 0; i < kColumns.size(); ++i) {
-    std::size_t width = kColumns[i].size();
-    for (const Row& row : rows) width = std::max(width, row[i].size());
-    widths[i] = static_cast<int>(width);
-  }
-  std::string text = absl::StrJoin(HeadLines(report), "\n") + "\n\n";
-  const auto append_line = [&](const auto& cells) {
-    for (std::size_t i = 0; i < kColumns.size(); ++i) {
-      // The names to the left, the figures to the right.
-      if (i == 0) {
-        absl::StrAppendFormat(&text, "%-*s", widths[i], cells[i]);
-      } else {
-        absl::StrAppendFormat(&text, " | %*s", widths[i], cells[i]);
-      }
-    }
-    text += '\n';
-  };
-  append_line(kColumns);
-  for (const Row& row : rows) append_line(row);
+  std::string text = absl::StrJoin(SummaryHeadLines(report), "\n") + "\n\n" +
+                     TableToText(TableOf(report));
   const std::vector<std::string> foot = FootLines(report);
   if (!foot.empty()) text += '\n' + absl::StrJoin(foot, "\n") + '\n';
   return text;
@@ -181,18 +165,9 @@ std::string SummaryToText(const Report& report) {
 
 std::string SummaryToMarkdown(const Report& report) {
   std::string text = "# KV memory by policy\n\n";
-  for (const std::string& line : HeadLines(report)) text += "- " + line + '\n';
-  text += '\n';
-  const auto append_line = [&](const auto& cells) {
-    for (const auto& cell : cells) absl::StrAppendFormat(&text, "| %s ", cell);
-    text += "|\n";
-  };
-  append_line(kColumns);
-  for (std::size_t i = 0; i < kColumns.size(); ++i) {
-    text += i == 0 ? "|---" : "|---:";
-  }
-  text += "|\n";
-  for (const Row& row : RowsOf(report)) append_line(row);
+  for (const std::string& line : SummaryHeadLines(report))
+    text += "- " + line + '\n';
+  text += '\n' + TableToMarkdown(TableOf(report));
   std::vector<std::string> foot = FootLines(report);
   for (const std::string& warning : report.Warnings()) {
     foot.push_back("warning: " + warning);
@@ -202,17 +177,24 @@ std::string SummaryToMarkdown(const Report& report) {
   return text;
 }
 
-std::string SummaryToCsv(const Report& report) {
-  std::string text =
-      "policy,weight,window,max_seq_len,token_pct,token_pct_lo,token_pct_hi,"
-      "reserved_pct,internal_pct,external_and_others_pct,batch_mean,"
-      "capacity_gain,preemptions,waste_gb_hours\n";
+std::vector<std::string> SummaryCsvHeader() {
+  return {"policy",       "weight",
+          "window",       "max_seq_len",
+          "token_pct",    "token_pct_lo",
+          "token_pct_hi", "reserved_pct",
+          "internal_pct", "external_and_others_pct",
+          "batch_mean",   "capacity_gain",
+          "preemptions",  "waste_gb_hours"};
+}
+
+std::vector<std::vector<std::string>> SummaryCsvRows(const Report& report) {
   const auto mean = [](const std::optional<Estimate>& estimate) {
     return estimate ? FixedDecimal(estimate->mean) : "";
   };
   const auto number = [](const std::optional<double>& value) {
     return value ? FixedDecimal(*value) : "";
   };
+  std::vector<std::vector<std::string>> rows;
   for (const PolicyResult& result : report.results) {
     const Metrics& metrics = result.metrics;
     std::optional<double> lo;
@@ -221,17 +203,22 @@ std::string SummaryToCsv(const Report& report) {
       lo = metrics.token_pct->interval->lo;
       hi = metrics.token_pct->interval->hi;
     }
-    absl::StrAppendFormat(
-        &text, "%s,%s,%s,%d,%s,%s,%s,%s,%s,%s,%s,%s,%d,%s\n",
-        result.policy.id(), WeightName(report.weight),
-        WindowName(metrics.window), report.model.max_sequence_tokens.value(),
-        mean(metrics.token_pct), number(lo), number(hi),
-        mean(metrics.reserved_pct), mean(metrics.internal_pct),
-        mean(metrics.external_and_others_pct), mean(metrics.batch_mean),
-        number(report.CapacityGain(result)), result.totals.preemptions,
-        number(report.WasteGbHours(result)));
+    rows.push_back(
+        {result.policy.id(), std::string(WeightName(report.weight)),
+         std::string(WindowName(metrics.window)),
+         absl::StrFormat("%d", report.model.max_sequence_tokens.value()),
+         mean(metrics.token_pct), number(lo), number(hi),
+         mean(metrics.reserved_pct), mean(metrics.internal_pct),
+         mean(metrics.external_and_others_pct), mean(metrics.batch_mean),
+         number(report.CapacityGain(result)),
+         absl::StrFormat("%d", result.totals.preemptions),
+         number(report.WasteGbHours(result))});
   }
-  return text;
+  return rows;
+}
+
+std::string SummaryToCsv(const Report& report) {
+  return TableToCsv({SummaryCsvHeader(), SummaryCsvRows(report), 1});
 }
 
 }  // namespace pagedkv::sim

@@ -3,6 +3,7 @@
 #define SIM_REPORT_SUMMARY_TABLE_H_
 
 #include <string>
+#include <vector>
 
 #include "sim/report/report.h"
 
@@ -12,12 +13,21 @@ namespace pagedkv::sim {
 /// conditions first, then one line for each policy, in the columns of the
 /// PagedAttention paper's Fig. 2, then what else is worth a line.
 
+/// The lines above that table.
+std::vector<std::string> SummaryHeadLines(const Report& report);
+/// The columns of that table, and one policy's cells in them.
+std::vector<std::string> SummaryHeader();
+std::vector<std::string> SummaryCells(const Report& report,
+                                      const PolicyResult& result);
+
 /// For a terminal, where the warnings are on stderr already.
 std::string SummaryToText(const Report& report);
 /// For a document, with the warnings.
 std::string SummaryToMarkdown(const Report& report);
 /// For a script: one header line, no prose; the conditions are columns.
 std::string SummaryToCsv(const Report& report);
+std::vector<std::string> SummaryCsvHeader();
+std::vector<std::vector<std::string>> SummaryCsvRows(const Report& report);
 
 }  // namespace pagedkv::sim
 
