@@ -4,148 +4,25 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
-#include <cstddef>
 #include <cstdint>
-#include <cstdio>
-#include <mutex>
-#include <span>
+#include <deque>
+#include <numeric>
 #include <string>
-#include <thread>
 #include <utility>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
 
-#include "sim/replay/simulation.h"
 #include "sim/report/atomic_file.h"
 #include "sim/report/csv.h"
 #include "sim/report/report_json.h"
-#include "sim/report/run_statistics.h"
 #include "sim/report/summary_table.h"
 #include "sim/study/interrupt.h"
-#include "sim/workload/workload_source.h"
+#include "sim/study/policy_run.h"
+#include "sim/study/task_pool.h"
 
 namespace pagedkv::sim {
 namespace {
-
-/// What the runs of all policies share.
-struct SharedState {
-  std::atomic<std::int64_t> requests_done = 0;
-  std::atomic<bool> failed = false;
-};
-
-/// The run of one policy, and what is kept of it. Used by one thread.
-class PolicyRun : public SimulationObserver {
- public:
-  PolicyRun(const Policy& policy, const StatisticsOptions& options,
-            std::optional<AtomicFile> requests_csv, SharedState& shared)
-      : policy_(policy),
-        id_(policy.id()),
-        statistics_(options),
-        requests_csv_(std::move(requests_csv)),
-        shared_(shared) {}
-
-  void Run(const SimulationOptions& options,
-           std::span<const TraceRequest> requests) {
-    totals_ = Simulate(policy_, options, requests, *this);
-    if (!totals_.ok()) shared_.failed = true;
-  }
-
-  void OnSample(const Sample& sample) override { statistics_.OnSample(sample); }
-  void OnRequest(const RequestRecord& record) override {
-    statistics_.OnRequest(record);
-    if (requests_csv_) requests_csv_->Append(RequestRow(id_, record));
-    shared_.requests_done.fetch_add(1, std::memory_order_relaxed);
-  }
-  bool ShouldStop() override {
-    return Interrupted() || shared_.failed.load(std::memory_order_relaxed);
-  }
-
-  [[nodiscard]] const Policy& policy() const { return policy_; }
-  [[nodiscard]] const absl::StatusOr<SimulationTotals>& totals() const {
-    return totals_;
-  }
-  [[nodiscard]] const RunStatistics& statistics() const { return statistics_; }
-  /// REQUIRES: it was given one.
-  [[nodiscard]] AtomicFile& requests_csv() { return *requests_csv_; }
-
- private:
-  Policy policy_;
-  std::string id_;
-  RunStatistics statistics_;
-  std::optional<AtomicFile> requests_csv_;
-  SharedState& shared_;
-  absl::StatusOr<SimulationTotals> totals_ = absl::UnknownError("not run");
-};
-
-/// A line on stderr that is written over, and cleared in the end.
-class ProgressLine {
- public:
-  explicit ProgressLine(bool enabled) : enabled_(enabled) {}
-  ~ProgressLine() {
-    if (enabled_) std::fputs("\r\x1b[K", stderr);
-  }
-  ProgressLine(const ProgressLine&) = delete;
-  ProgressLine& operator=(const ProgressLine&) = delete;
-
-  void Show(std::int64_t done, std::int64_t total) const {
-    if (!enabled_) return;
-    std::fputs(absl::StrFormat("\r\x1b[Kpagedkv sim: %d %%", 100 * done / total)
-                   .c_str(),
-               stderr);
-  }
-
- private:
-  bool enabled_;
-};
-
-void RunAll(const SimulationOptions& options,
-            std::span<const TraceRequest> requests,
-            std::vector<PolicyRun>& runs, bool progress, SharedState& shared) {
-  constexpr std::chrono::milliseconds kProgressInterval(200);
-  std::atomic<std::size_t> next = 0;
-  std::mutex mutex;
-  std::condition_variable changed;
-  std::size_t num_finished = 0;
-  const auto work = [&] {
-    for (std::size_t i = next++; i < runs.size(); i = next++) {
-      runs[i].Run(options, requests);
-    }
-    const std::lock_guard lock(mutex);
-    ++num_finished;
-    changed.notify_one();
-  };
-  const std::size_t num_workers = std::min<std::size_t>(
-      runs.size(), std::max(1u, std::thread::hardware_concurrency()));
-  std::vector<std::jthread> workers;
-  for (std::size_t i = 0; i < num_workers; ++i) workers.emplace_back(work);
-
-  const ProgressLine line(progress);
-  const auto total = static_cast<std::int64_t>(requests.size() * runs.size());
-  std::unique_lock lock(mutex);
-  while (!changed.wait_for(lock, kProgressInterval,
-                           [&] { return num_finished == num_workers; })) {
-    line.Show(shared.requests_done, total);
-  }
-}
-
-/// Cancelled comes second: where one policy fails, the others are stopped.
-absl::Status FirstError(const std::vector<PolicyRun>& runs) {
-  absl::Status cancelled;
-  for (const PolicyRun& run : runs) {
-    const absl::Status& status = run.totals().status();
-    if (status.ok()) continue;
-    if (!absl::IsCancelled(status)) {
-      return absl::Status(status.code(),
-                          absl::StrFormat("%s: %s", run.policy().id(),
-                                          std::string(status.message())));
-    }
-    cancelled = status;
-  }
-  return cancelled;
-}
 
 /// The files of a report, which appear together at the end.
 class ReportFiles {
@@ -183,35 +60,28 @@ class ReportFiles {
   std::vector<AtomicFile> files_;
 };
 
-absl::StatusOr<std::vector<PolicyRun>> PrepareRuns(const SimPlan& plan,
-                                                   const SimRunOptions& options,
-                                                   std::int64_t num_requests,
-                                                   SharedState& shared) {
-  StatisticsOptions statistics;
-  statistics.weight = plan.weight;
-  statistics.window = plan.window;
-  statistics.num_requests = num_requests;
-  statistics.window_ns = plan.simulation.step_ns;
-
-  std::vector<PolicyRun> runs;
-  runs.reserve(plan.policies.size());
-  for (const Policy& policy : plan.policies) {
-    std::optional<AtomicFile> requests_csv;
-    if (options.out) {
-      absl::StatusOr<AtomicFile> part =
-          AtomicFile::Create(*options.out / ("requests.csv." + policy.id()));
-      if (!part.ok()) return part.status();
-      requests_csv.emplace(*std::move(part));
-    }
-    runs.emplace_back(policy, statistics, std::move(requests_csv), shared);
+/// Cancelled comes second: where one run fails, the others are stopped.
+absl::Status FirstError(const std::vector<absl::Status>& statuses) {
+  absl::Status cancelled;
+  for (const absl::Status& status : statuses) {
+    if (status.ok()) continue;
+    if (!absl::IsCancelled(status)) return status;
+    cancelled = status;
   }
-  return runs;
+  return cancelled;
 }
 
-Report MakeReport(const SimPlan& plan, TraceSummary trace,
-                  const std::vector<PolicyRun>& runs) {
+double MeanShare(const std::deque<RunProgress>& progress) {
+  const double sum = std::transform_reduce(
+      progress.begin(), progress.end(), 0.0, std::plus<>(),
+      [](const RunProgress& each) { return each.share(); });
+  return sum / static_cast<double>(progress.size());
+}
+
+Report MakeReport(const SimPlan& plan, const TraceSummary& trace,
+                  std::vector<PolicyResult> results) {
   Report report;
-  report.inputs.trace = std::move(trace);
+  report.inputs.trace = trace;
   if (plan.workload.rate > 0) report.inputs.rate_rps = plan.workload.rate;
   if (plan.workload.requests > 0) {
     report.inputs.requests = plan.workload.requests;
@@ -223,20 +93,79 @@ Report MakeReport(const SimPlan& plan, TraceSummary trace,
   report.weight = plan.weight;
   report.window = plan.window;
   report.version = PAGEDKV_VERSION;
-  for (const PolicyRun& run : runs) {
-    PolicyResult result;
-    result.policy = run.policy();
-    result.totals = *run.totals();
-    result.metrics = ComputeMetrics(run.statistics(), run.policy(),
-                                    plan.simulation.clock, plan.workload.seed);
-    result.requests = run.statistics().requests();
-    result.num_events = run.statistics().num_events();
-    report.results.push_back(std::move(result));
-  }
+  report.results = std::move(results);
   return report;
 }
 
+/// One policy of one plan.
+struct Task {
+  std::size_t plan;
+  std::size_t policy;
+};
+
 }  // namespace
+
+absl::StatusOr<std::vector<Report>> RunSimPlans(std::span<const SimPlan> plans,
+                                                const StudyOptions& options,
+                                                WorkloadCache& workloads) {
+  std::vector<Task> tasks;
+  std::vector<std::vector<PolicyResult>> results(plans.size());
+  std::vector<TraceSummary> traces(plans.size());
+  for (std::size_t i = 0; i < plans.size(); ++i) {
+    results[i].resize(plans[i].policies.size());
+    for (std::size_t j = 0; j < results[i].size(); ++j) tasks.push_back({i, j});
+  }
+  // Those that share a workload one after another, so that it is loaded once.
+  std::vector<WorkloadOptions> distinct;
+  std::vector<std::size_t> workload_of;
+  for (const SimPlan& plan : plans) {
+    auto found = std::find(distinct.begin(), distinct.end(), plan.workload);
+    if (found == distinct.end()) found = distinct.insert(found, plan.workload);
+    workload_of.push_back(static_cast<std::size_t>(found - distinct.begin()));
+  }
+  std::stable_sort(tasks.begin(), tasks.end(),
+                   [&](const Task& a, const Task& b) {
+                     return workload_of[a.plan] < workload_of[b.plan];
+                   });
+
+  std::atomic<bool> failed = false;
+  std::deque<RunProgress> progress(tasks.size());
+  std::vector<absl::Status> statuses(tasks.size());
+  const ProgressLine line(options.progress);
+  const DeferInterrupts deferred;
+  RunTasks(
+      tasks.size(), options.num_threads,
+      [&](std::size_t i) {
+        if (failed || Interrupted()) {
+          statuses[i] = absl::CancelledError("interrupted");
+          return;
+        }
+        const Task& task = tasks[i];
+        const SimPlan& plan = plans[task.plan];
+        const absl::StatusOr<WorkloadCache::Workload> workload =
+            workloads.Load(plan.workload);
+        statuses[i] = workload.status();
+        if (!workload.ok()) {
+          failed = true;
+          return;
+        }
+        PolicyRun run(plan, plan.policies[task.policy], std::nullopt, failed,
+                      progress[i]);
+        run.Run((*workload)->requests);
+        statuses[i] = run.status();
+        if (!run.status().ok()) return;
+        results[task.plan][task.policy] = run.Result();
+        if (task.policy == 0) traces[task.plan] = (*workload)->summary;
+      },
+      [&] { line.Show(options.command, MeanShare(progress)); });
+  if (absl::Status status = FirstError(statuses); !status.ok()) return status;
+
+  std::vector<Report> reports;
+  for (std::size_t i = 0; i < plans.size(); ++i) {
+    reports.push_back(MakeReport(plans[i], traces[i], std::move(results[i])));
+  }
+  return reports;
+}
 
 absl::StatusOr<Report> RunSimPlan(const SimPlan& plan,
                                   const SimRunOptions& options) {
@@ -256,22 +185,42 @@ absl::StatusOr<Report> RunSimPlan(const SimPlan& plan,
     if (!created.ok()) return created.status();
     files.emplace(*std::move(created));
   }
-  SharedState shared;
-  absl::StatusOr<std::vector<PolicyRun>> runs =
-      PrepareRuns(plan, options,
-                  static_cast<std::int64_t>(workload->requests.size()), shared);
-  if (!runs.ok()) return runs.status();
-  RunAll(plan.simulation, workload->requests, *runs, options.progress, shared);
-  if (absl::Status status = FirstError(*runs); !status.ok()) return status;
+  std::atomic<bool> failed = false;
+  std::deque<RunProgress> progress(plan.policies.size());
+  std::vector<PolicyRun> runs;
+  runs.reserve(plan.policies.size());
+  for (const Policy& policy : plan.policies) {
+    std::optional<AtomicFile> requests_csv;
+    if (options.out) {
+      absl::StatusOr<AtomicFile> part =
+          AtomicFile::Create(*options.out / ("requests.csv." + policy.id()));
+      if (!part.ok()) return part.status();
+      requests_csv.emplace(*std::move(part));
+    }
+    runs.emplace_back(plan, policy, std::move(requests_csv), failed,
+                      progress[runs.size()]);
+  }
+  {
+    const ProgressLine line(options.progress);
+    RunTasks(
+        runs.size(), options.num_threads,
+        [&](std::size_t i) { runs[i].Run(workload->requests); },
+        [&] { line.Show("sim", MeanShare(progress)); });
+  }
+  std::vector<absl::Status> statuses;
+  for (const PolicyRun& run : runs) statuses.push_back(run.status());
+  if (absl::Status status = FirstError(statuses); !status.ok()) return status;
 
-  Report report = MakeReport(plan, std::move(workload->summary), *runs);
+  std::vector<PolicyResult> results;
+  for (const PolicyRun& run : runs) results.push_back(run.Result());
+  Report report = MakeReport(plan, workload->summary, std::move(results));
   if (options.timing) {
     report.wall_s =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
             .count();
   }
   if (files) {
-    absl::Status status = files->Write(report, *runs);
+    absl::Status status = files->Write(report, runs);
     if (!status.ok()) return status;
   }
   return report;

@@ -36,6 +36,9 @@ struct WorkloadOptions {
   std::int64_t max_sequence_tokens = 0;
   /// Tokens per block id of the trace; 0: its format's own.
   std::int32_t trace_block_tokens = 0;
+
+  friend bool operator==(const WorkloadOptions&,
+                         const WorkloadOptions&) = default;
 };
 
 struct LoadedWorkload {

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef SIM_STUDY_POLICY_RUN_H_
+#define SIM_STUDY_POLICY_RUN_H_
+
+#include <atomic>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "absl/status/statusor.h"
+
+#include "sim/replay/simulation.h"
+#include "sim/report/atomic_file.h"
+#include "sim/report/report.h"
+#include "sim/report/run_statistics.h"
+#include "sim/study/sim_plan.h"
+
+namespace pagedkv::sim {
+
+/// How far one policy's run is: written by its thread, read by any.
+struct RunProgress {
+  std::atomic<std::int64_t> requests_done = 0;
+  std::atomic<std::int64_t> requests_total = 0;  ///< 0: not begun
+
+  [[nodiscard]] double share() const {
+    const std::int64_t total = requests_total;
+    return total == 0 ? 0
+                      : static_cast<double>(requests_done) /
+                            static_cast<double>(total);
+  }
+};
+
+/// The run of one policy of a plan, and what is kept of it. Used by one thread.
+class PolicyRun : public SimulationObserver {
+ public:
+  /// All but `policy` outlive the run. Where `failed` is set, by this run or by
+  /// another, the run stops (Cancelled).
+  PolicyRun(const SimPlan& plan, const Policy& policy,
+            std::optional<AtomicFile> requests_csv, std::atomic<bool>& failed,
+            RunProgress& progress);
+
+  void Run(std::span<const TraceRequest> requests);
+
+  void OnSample(const Sample& sample) override {
+    statistics_->OnSample(sample);
+  }
+  void OnRequest(const RequestRecord& record) override;
+  bool ShouldStop() override;
+
+  [[nodiscard]] const Policy& policy() const { return policy_; }
+  /// Not OK if it was not run, or failed: an error names the policy.
+  [[nodiscard]] const absl::Status& status() const { return status_; }
+  /// REQUIRES: status() is OK, as for all below.
+  [[nodiscard]] PolicyResult Result() const;
+  [[nodiscard]] const RunStatistics& statistics() const { return *statistics_; }
+  /// REQUIRES: it was given one.
+  [[nodiscard]] AtomicFile& requests_csv() { return *requests_csv_; }
+
+ private:
+  const SimPlan* plan_;
+  Policy policy_;
+  std::string id_;
+  std::optional<RunStatistics> statistics_;
+  std::optional<AtomicFile> requests_csv_;
+  std::atomic<bool>* failed_;
+  RunProgress* progress_;
+  SimulationTotals totals_;
+  absl::Status status_ = absl::UnknownError("not run");
+};
+
+}  // namespace pagedkv::sim
+
+#endif  // SIM_STUDY_POLICY_RUN_H_
