@@ -67,6 +67,7 @@ bool BlockPool::TryAllocate(std::span<BlockId> out,
                             std::vector<BlockId>* evicted) {
   if (out.size() > free_->size()) return false;
   num_free_ -= static_cast<std::int64_t>(out.size());
+  num_references_ += static_cast<std::int64_t>(out.size());
   free_->PopFront(out);
   BlockState* const states = states_.data();
   if (!prefix_caching_) {
@@ -78,6 +79,7 @@ bool BlockPool::TryAllocate(std::span<BlockId> out,
     state.ref_count = 1;
     if (!state.cached()) continue;
     state.SetCached(false);
+    --num_cached_free_;
     if (evicted != nullptr) evicted->push_back(block);
   }
   return true;
@@ -95,9 +97,11 @@ absl::Status BlockPool::Share(std::span<const BlockId> blocks) {
   for (BlockId block : blocks) {
     if (block == kNullBlock) continue;
     BlockState& state = states_[Index(block)];
+    ++num_references_;
     if (state.ref_count++ == 0) {
       if (!external_eviction_) free_->Remove(block);
       --num_free_;
+      --num_cached_free_;
     }
   }
   return absl::OkStatus();
@@ -117,9 +121,13 @@ absl::Status BlockPool::ReleaseEach(std::size_t count, BlockAt block_at,
   BlockId* blanks = freed + freed_.size();
   BlockId* const blanks_end = blanks;
   std::size_t num_freed = 0;
+  std::size_t num_null = 0;
   for (std::size_t i = 0; i < count; ++i) {
     const BlockId block = block_at(i);
-    if (block == kNullBlock) continue;
+    if (block == kNullBlock) {
+      ++num_null;
+      continue;
+    }
     if (!Contains(block) || !may_release(i) ||
         states[Index(block)].ref_count == 0) {
       return UndoRelease(i, block_at);
@@ -133,6 +141,10 @@ absl::Status BlockPool::ReleaseEach(std::size_t count, BlockAt block_at,
     }
   }
   num_free_ += static_cast<std::int64_t>(num_freed) + (blanks_end - blanks);
+  num_references_ -= static_cast<std::int64_t>(count - num_null);
+  if (prefix_caching_) {
+    num_cached_free_ += static_cast<std::int64_t>(num_freed);
+  }
   if (!external_eviction_) free_->PushBack({freed, num_freed});
   // The last that was freed comes first here, as it has to.
   for (; blanks != blanks_end; ++blanks) free_->PushFront(*blanks);
@@ -208,6 +220,8 @@ absl::Status BlockPool::CheckInvariants() const {
     is_free[Index(block)] = true;
   }
   std::int64_t num_free = 0;
+  std::int64_t num_cached_free = 0;
+  std::int64_t num_references = 0;
   for (std::size_t i = 1; i < states_.size(); ++i) {
     const std::int32_t references = states_[i].ref_count;
     const bool is_withheld = external_eviction_ && states_[i].cached();
@@ -217,6 +231,15 @@ absl::Status BlockPool::CheckInvariants() const {
           references, is_free[i] ? "" : " not"));
     }
     num_free += references == 0 ? 1 : 0;
+    num_cached_free += references == 0 && states_[i].cached() ? 1 : 0;
+    num_references += references;
+  }
+  if (num_cached_free != num_cached_free_ ||
+      num_references != num_references_) {
+    return absl::InternalError(absl::StrFormat(
+        "the pool counts %d references and %d free blocks with content; there "
+        "are %d and %d",
+        num_references_, num_cached_free_, num_references, num_cached_free));
   }
   if (num_free != num_free_ || is_free[0] || states_[0].ref_count != 0) {
     return absl::InternalError(absl::StrFormat(

@@ -51,6 +51,7 @@ struct BlockHandle {
 ///
 /// Invariants, tested by `CheckInvariants`:
 ///   num_free + num_used == num_blocks - 1
+///   num_references == sum of ref_count(b)
 ///   b in the free queue  <=>  ref_count(b) == 0, for b != kNullBlock
 ///     (with external_eviction: and b is not marked as cached)
 ///
@@ -73,6 +74,14 @@ class BlockPool {
   [[nodiscard]] BlockCount num_takeable() const;
   [[nodiscard]] BlockCount num_used() const {
     return BlockCount(num_blocks().value() - 1 - num_free_);
+  }
+  /// Free blocks that hold content.
+  [[nodiscard]] BlockCount num_cached_free() const {
+    return BlockCount(num_cached_free_);
+  }
+  /// Sum of all reference counts: num_used(), and what is shared beyond.
+  [[nodiscard]] BlockCount num_references() const {
+    return BlockCount(num_references_);
   }
   /// floor(watermark * num_blocks).
   [[nodiscard]] BlockCount watermark_blocks() const { return watermark_; }
@@ -121,8 +130,9 @@ class BlockPool {
   /// REQUIRES: prefix_caching(), and `block` is an id of this pool, not null.
   void SetCached(BlockId block, bool cached) {
     BlockState& state = states_[Index(block)];
-    if (external_eviction_ && state.ref_count == 0) {
-      MoveFree(block, cached);
+    if (state.ref_count == 0) {
+      if (external_eviction_) MoveFree(block, cached);
+      num_cached_free_ += (cached ? 1 : 0) - (state.cached() ? 1 : 0);
     }
     state.SetCached(cached);
   }
@@ -179,6 +189,8 @@ class BlockPool {
   std::unique_ptr<FreeBlockQueue> free_;
   std::vector<BlockId> freed_;  // scratch: by the release under way
   std::int64_t num_free_ = 0;
+  std::int64_t num_cached_free_ = 0;
+  std::int64_t num_references_ = 0;
   BlockCount watermark_;
   bool prefix_caching_ = false;
   bool external_eviction_ = false;

@@ -31,8 +31,13 @@ class SlotLedger {
     absl::int128 reserved = 0;  ///< reserved
   };
 
-  /// Sequences are 0 ... `num_sequences` - 1 and hold nothing at first.
-  explicit SlotLedger(std::size_t num_sequences) : holdings_(num_sequences) {}
+  /// `sequence` is a new one from `now_ns` on, with nothing held yet. Numbers
+  /// are small: memory grows with the largest.
+  /// REQUIRES: the one that had the number before holds nothing.
+  void Reset(std::size_t sequence, std::int64_t now_ns) {
+    if (sequence >= holdings_.size()) holdings_.resize(sequence + 1);
+    holdings_[sequence] = Holding{.since_ns = now_ns};
+  }
 
   /// Gives `sequence`, of final length `final_slots`, another grant from
   /// `now_ns` on.
@@ -84,7 +89,7 @@ class SlotLedger {
     std::int64_t internal = 0;
     std::int64_t round_up = 0;
     std::int64_t since_ns = 0;  // the integrals are complete up to here
-    Integrals integrals;
+    Integrals integrals = {};
     [[nodiscard]] std::int64_t granted() const { return requested + round_up; }
   };
 

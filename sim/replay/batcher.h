@@ -24,7 +24,8 @@ struct BatchStep {
 };
 
 /// Continuous batching over one kind of KV memory: what a replay drives, step
-/// by step. A request's id is its index in the workload. Thread-compatible.
+/// by step. Ids are those of the `LiveRequests` that it was given.
+/// Thread-compatible.
 class Batcher {
  public:
   virtual ~Batcher() = default;
@@ -42,6 +43,10 @@ class Batcher {
 
   /// Slots that belong to nobody and could be given to somebody.
   [[nodiscard]] virtual std::int64_t free_slots() const = 0;
+  /// Of these, slots whose content may still be hit.
+  [[nodiscard]] virtual std::int64_t cached_idle_slots() const { return 0; }
+  /// Slots that sequences hold beyond one: a slot that k hold counts k - 1.
+  [[nodiscard]] virtual std::int64_t shared_slots() const { return 0; }
   /// The longest run of tokens that the free slots could hold.
   [[nodiscard]] virtual std::int64_t largest_free_slots() const = 0;
   /// Slots that can never be given to anybody.

@@ -13,13 +13,14 @@
 #include "sim/accounting/causes.h"
 #include "sim/replay/batcher.h"
 #include "sim/replay/contiguous_memory.h"
+#include "sim/replay/live_requests.h"
 #include "sim/trace/trace_request.h"
 
 namespace pagedkv::sim {
 
 ContiguousBatcher::ContiguousBatcher(std::int32_t max_num_seqs,
                                      TokenCount max_num_batched_tokens,
-                                     std::span<const TraceRequest> requests,
+                                     const LiveRequests& requests,
                                      ContiguousMemory& memory)
     : max_num_seqs_(max_num_seqs),
       max_num_batched_tokens_(max_num_batched_tokens.value()),
@@ -27,7 +28,7 @@ ContiguousBatcher::ContiguousBatcher(std::int32_t max_num_seqs,
       memory_(memory) {}
 
 absl::StatusOr<bool> ContiguousBatcher::Submit(RequestId id) {
-  if (!memory_.CouldHold(requests_[id.value()])) return false;
+  if (!memory_.CouldHold(requests_[id])) return false;
   waiting_.push_back({.id = id});
   return true;
 }

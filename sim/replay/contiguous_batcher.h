@@ -14,6 +14,7 @@
 #include "sim/accounting/causes.h"
 #include "sim/replay/batcher.h"
 #include "sim/replay/contiguous_memory.h"
+#include "sim/replay/live_requests.h"
 #include "sim/trace/trace_request.h"
 
 namespace pagedkv::sim {
@@ -29,8 +30,7 @@ class ContiguousBatcher : public Batcher {
   /// `requests` and `memory` must outlive the batcher.
   ContiguousBatcher(std::int32_t max_num_seqs,
                     TokenCount max_num_batched_tokens,
-                    std::span<const TraceRequest> requests,
-                    ContiguousMemory& memory);
+                    const LiveRequests& requests, ContiguousMemory& memory);
 
   absl::StatusOr<bool> Submit(RequestId id) override;
   absl::StatusOr<BatchStep> Schedule() override;
@@ -64,7 +64,7 @@ class ContiguousBatcher : public Batcher {
   };
 
   [[nodiscard]] const TraceRequest& request(const Sequence& sequence) const {
-    return requests_[sequence.id.value()];
+    return requests_[sequence.id];
   }
   [[nodiscard]] std::int64_t KnownTokens(const Sequence& sequence) const {
     return request(sequence).prompt_tokens + sequence.sampled;
@@ -78,7 +78,7 @@ class ContiguousBatcher : public Batcher {
 
   std::int32_t max_num_seqs_;
   std::int64_t max_num_batched_tokens_;
-  std::span<const TraceRequest> requests_;
+  const LiveRequests& requests_;
   ContiguousMemory& memory_;
 
   std::vector<Sequence> running_;  // in order of admission

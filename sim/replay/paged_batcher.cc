@@ -14,6 +14,9 @@
 #include "pagedkv/types.h"
 #include "sim/accounting/causes.h"
 #include "sim/replay/batcher.h"
+#include "sim/replay/live_requests.h"
+#include "sim/replay/simulation.h"
+#include "sim/trace/content.h"
 #include "sim/trace/trace_request.h"
 
 namespace pagedkv::sim {
@@ -38,42 +41,50 @@ Cause CauseOf(AdmissionBlock block) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<PagedBatcher>> PagedBatcher::Create(
-    BlockSize block_size, TokenCount capacity, TokenCount max_sequence_tokens,
-    double watermark, std::int32_t max_num_seqs,
-    TokenCount max_num_batched_tokens, std::span<const TraceRequest> requests) {
-  absl::StatusOr<KvCacheManager> cache = KvCacheManager::Create(
-      {.pool = {.num_blocks = block_size.FullBlocks(capacity),
-                .watermark = watermark},
-       .groups = {{.block_size = block_size}},
-       .max_sequence_tokens = max_sequence_tokens,
-       .max_sequences = max_num_seqs});
+    BlockSize block_size, const SimulationOptions& options,
+    const LiveRequests& requests) {
+  KvCacheManagerOptions cache_options;
+  cache_options.pool = {.num_blocks = block_size.FullBlocks(options.capacity),
+                        .prefix_caching = options.prefix_cache,
+                        .watermark = options.watermark};
+  cache_options.groups = {{.block_size = block_size}};
+  cache_options.max_sequence_tokens = options.max_sequence_tokens;
+  cache_options.max_sequences = options.max_num_seqs;
+  cache_options.prefix_cache.eviction_policy = options.eviction_policy;
+  absl::StatusOr<KvCacheManager> cache = KvCacheManager::Create(cache_options);
   if (!cache.ok()) return cache.status();
   auto owned = std::make_unique<KvCacheManager>(*std::move(cache));
-  absl::StatusOr<Scheduler> scheduler =
-      Scheduler::Create({.max_num_batched_tokens = max_num_batched_tokens,
-                         .max_num_seqs = max_num_seqs},
-                        *owned);
+  absl::StatusOr<Scheduler> scheduler = Scheduler::Create(
+      {.max_num_batched_tokens = options.max_num_batched_tokens,
+       .max_num_seqs = options.max_num_seqs},
+      *owned);
   if (!scheduler.ok()) return scheduler.status();
   return std::unique_ptr<PagedBatcher>(new PagedBatcher(
-      capacity.value(), requests, std::move(owned), *std::move(scheduler)));
+      options, requests, std::move(owned), *std::move(scheduler)));
 }
 
-PagedBatcher::PagedBatcher(std::int64_t capacity,
-                           std::span<const TraceRequest> requests,
+PagedBatcher::PagedBatcher(const SimulationOptions& options,
+                           const LiveRequests& requests,
                            std::unique_ptr<KvCacheManager> cache,
                            Scheduler scheduler)
-    : capacity_(capacity),
+    : capacity_(options.capacity.value()),
+      prefix_cache_(options.prefix_cache),
+      trace_block_(options.trace_block),
       requests_(requests),
       cache_(std::move(cache)),
       scheduler_(std::move(scheduler)) {}
 
 absl::StatusOr<bool> PagedBatcher::Submit(RequestId id) {
-  const TraceRequest& request = requests_[id.value()];
-  const absl::Status status =
-      scheduler_.Submit({.id = id,
-                         .num_prompt_tokens = TokenCount(request.prompt_tokens),
-                         .max_output_tokens = TokenCount(request.output_tokens),
-                         .stop_tokens = {}});
+  const TraceRequest& request = requests_[id];
+  Request submitted{.id = id,
+                    .num_prompt_tokens = TokenCount(request.prompt_tokens),
+                    .max_output_tokens = TokenCount(request.output_tokens)};
+  if (prefix_cache_) {
+    PromptTokens(request, trace_block_, submitted.prompt_tokens);
+    if (outputs_.size() <= id.value()) outputs_.resize(id.value() + 1);
+    OutputTokens(request, trace_block_, outputs_[id.value()]);
+  }
+  const absl::Status status = scheduler_.Submit(submitted);
   if (absl::IsFailedPrecondition(status)) return false;
   if (!status.ok()) return status;
   return true;
@@ -82,9 +93,23 @@ absl::StatusOr<bool> PagedBatcher::Submit(RequestId id) {
 absl::StatusOr<BatchStep> PagedBatcher::Schedule() {
   const absl::StatusOr<StepPlan> plan = scheduler_.Schedule();
   if (!plan.ok()) return plan.status();
+  scheduled_ = plan->scheduled;
   return BatchStep{.scheduled = plan->scheduled,
                    .preempted = plan->preempted,
                    .blocked = CauseOf(plan->admission_block)};
+}
+
+absl::StatusOr<std::span<const FinishedRequest>> PagedBatcher::Update() {
+  if (!prefix_cache_) return scheduler_.Update();
+  sampled_.clear();
+  for (const ScheduledSequence& sequence : scheduled_) {
+    if (!sequence.samples) continue;
+    const std::int32_t index = sequence.num_computed + sequence.num_tokens -
+                               requests_[sequence.request].prompt_tokens;
+    sampled_.push_back(
+        outputs_[sequence.request.value()][static_cast<std::size_t>(index)]);
+  }
+  return scheduler_.Update(sampled_);
 }
 
 }  // namespace pagedkv::sim

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "absl/status/statusor.h"
 
@@ -12,7 +13,8 @@
 #include "pagedkv/scheduler.h"
 #include "pagedkv/types.h"
 #include "sim/replay/batcher.h"
-#include "sim/trace/trace_request.h"
+#include "sim/replay/live_requests.h"
+#include "sim/replay/simulation.h"
 
 namespace pagedkv::sim {
 
@@ -20,19 +22,15 @@ namespace pagedkv::sim {
 /// nothing itself. Thread-compatible.
 class PagedBatcher : public Batcher {
  public:
-  /// As many blocks as fit in `capacity`. `requests` must outlive the batcher.
-  /// InvalidArgument where the library refuses an option.
+  /// As many blocks as fit in the capacity of `options`. `requests` must
+  /// outlive the batcher. InvalidArgument where the library refuses an option.
   static absl::StatusOr<std::unique_ptr<PagedBatcher>> Create(
-      BlockSize block_size, TokenCount capacity, TokenCount max_sequence_tokens,
-      double watermark, std::int32_t max_num_seqs,
-      TokenCount max_num_batched_tokens,
-      std::span<const TraceRequest> requests);
+      BlockSize block_size, const SimulationOptions& options,
+      const LiveRequests& requests);
 
   absl::StatusOr<bool> Submit(RequestId id) override;
   absl::StatusOr<BatchStep> Schedule() override;
-  absl::StatusOr<std::span<const FinishedRequest>> Update() override {
-    return scheduler_.Update();
-  }
+  absl::StatusOr<std::span<const FinishedRequest>> Update() override;
 
   [[nodiscard]] std::int32_t num_running() const override {
     return scheduler_.num_running();
@@ -42,6 +40,12 @@ class PagedBatcher : public Batcher {
   }
   [[nodiscard]] std::int64_t free_slots() const override {
     return Slots(cache_->pool().num_free());
+  }
+  [[nodiscard]] std::int64_t cached_idle_slots() const override {
+    return Slots(cache_->pool().num_cached_free());
+  }
+  [[nodiscard]] std::int64_t shared_slots() const override {
+    return Slots(cache_->pool().num_references() - cache_->pool().num_used());
   }
   /// Any free block serves any sequence.
   [[nodiscard]] std::int64_t largest_free_slots() const override {
@@ -56,16 +60,22 @@ class PagedBatcher : public Batcher {
   }
 
  private:
-  PagedBatcher(std::int64_t capacity, std::span<const TraceRequest> requests,
+  PagedBatcher(const SimulationOptions& options, const LiveRequests& requests,
                std::unique_ptr<KvCacheManager> cache, Scheduler scheduler);
   [[nodiscard]] std::int64_t Slots(BlockCount blocks) const {
     return cache_->block_size().Slots(blocks).value();
   }
 
   std::int64_t capacity_;
-  std::span<const TraceRequest> requests_;
+  bool prefix_cache_;
+  BlockSize trace_block_;
+  const LiveRequests& requests_;
   std::unique_ptr<KvCacheManager> cache_;  // the scheduler refers to it
   Scheduler scheduler_;
+  std::span<const ScheduledSequence> scheduled_;  // of the step under way
+  std::vector<TokenId> sampled_;
+  // With the prefix cache, by request id: what the request is to generate.
+  std::vector<std::vector<TokenId>> outputs_;
 };
 
 }  // namespace pagedkv::sim

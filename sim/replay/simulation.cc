@@ -15,18 +15,19 @@
 #include "pagedkv/types.h"
 #include "sim/replay/contiguous_batcher.h"
 #include "sim/replay/contiguous_memory.h"
+#include "sim/replay/live_requests.h"
 #include "sim/replay/paged_batcher.h"
 #include "sim/replay/policy.h"
 #include "sim/replay/replay_loop.h"
+#include "sim/replay/replica.h"
+#include "sim/trace/request_source.h"
 #include "sim/trace/trace_request.h"
 
 namespace pagedkv::sim {
 namespace {
 
 absl::Status CheckOptions(const SimulationOptions& options) {
-  const bool saturated =
-      options.saturate || options.clock == ClockKind::kIteration;
-  if (options.demand && saturated) {
+  if (options.demand && IsSaturated(options)) {
     return absl::InvalidArgumentError(
         "the demand of a saturated queue is unbounded: use the fixed clock and "
         "arrival times");
@@ -58,27 +59,6 @@ absl::Status CheckOptions(const SimulationOptions& options) {
   return absl::OkStatus();
 }
 
-absl::Status CheckRequests(std::span<const TraceRequest> requests) {
-  std::int64_t last_arrival_ns = 0;
-  for (std::size_t i = 0; i < requests.size(); ++i) {
-    const TraceRequest& request = requests[i];
-    if (request.prompt_tokens < 1 || request.output_tokens < 1) {
-      return absl::InvalidArgumentError(absl::StrFormat(
-          "request %d has %d prompt and %d output tokens; both must be at "
-          "least 1",
-          i, request.prompt_tokens, request.output_tokens));
-    }
-    if (request.arrival_ns < last_arrival_ns) {
-      return absl::InvalidArgumentError(absl::StrFormat(
-          "request %d arrives at %d ns, before %d ns: requests must be in "
-          "order of arrival, from 0 on",
-          i, request.arrival_ns, last_arrival_ns));
-    }
-    last_arrival_ns = request.arrival_ns;
-  }
-  return absl::OkStatus();
-}
-
 // Sees nothing, but may still be told to stop.
 class SilentObserver : public SimulationObserver {
  public:
@@ -91,17 +71,34 @@ class SilentObserver : public SimulationObserver {
   SimulationObserver& observer_;
 };
 
+// Runs a workload through one engine.
+absl::StatusOr<SimulationTotals> RunReplica(const GrantRule& rule,
+                                            const SimulationOptions& options,
+                                            const OpenSource& open,
+                                            LiveRequests& requests,
+                                            Batcher& batcher,
+                                            SimulationObserver& observer) {
+  const absl::StatusOr<std::unique_ptr<RequestSource>> source = open();
+  if (!source.ok()) return source.status();
+  Replica replica(rule, options, options.capacity.value(), requests, batcher,
+                  observer);
+  const absl::Status status =
+      ReplayLoop(options, **source, replica, observer).Run();
+  if (!status.ok()) return status;
+  return replica.Totals();
+}
+
 // One run of a baseline, with the figures that only its memory knows.
-absl::StatusOr<SimulationTotals> RunContiguous(
-    const GrantRule& rule, const SimulationOptions& options,
-    std::span<const TraceRequest> requests, ContiguousMemory& memory,
-    SimulationObserver& observer) {
+absl::StatusOr<SimulationTotals> RunContiguous(const GrantRule& rule,
+                                               const SimulationOptions& options,
+                                               const OpenSource& open,
+                                               ContiguousMemory& memory,
+                                               SimulationObserver& observer) {
+  LiveRequests requests;
   ContiguousBatcher batcher(options.max_num_seqs,
                             options.max_num_batched_tokens, requests, memory);
   absl::StatusOr<SimulationTotals> totals =
-      ReplayLoop(rule, options, options.capacity.value(), requests, batcher,
-                 observer)
-          .Run();
+      RunReplica(rule, options, open, requests, batcher, observer);
   if (totals.ok() && rule.policy().kind == PolicyKind::kConcat) {
     totals->copied_slots = memory.copied_slots();
     totals->transient_peak_slots = memory.extent_slots();
@@ -112,8 +109,7 @@ absl::StatusOr<SimulationTotals> RunContiguous(
 // Sets what a demand run leaves open: without queueing, who is resident when
 // follows from the arrivals alone, so a first run in unbounded memory finds how
 // much is needed, and the limits that do not bind.
-absl::Status SizeForDemand(const GrantRule& rule,
-                           std::span<const TraceRequest> requests,
+absl::Status SizeForDemand(const GrantRule& rule, const OpenSource& open,
                            SimulationObserver& observer,
                            SimulationOptions& options) {
   options.capacity = ContiguousMemory::kUnbounded;
@@ -124,7 +120,7 @@ absl::Status SizeForDemand(const GrantRule& rule,
                                                /*unbounded=*/true);
   SilentObserver silent(observer);
   const absl::StatusOr<SimulationTotals> totals =
-      RunContiguous(rule, options, requests, *memory, silent);
+      RunContiguous(rule, options, open, *memory, silent);
   if (!totals.ok()) return totals.status();
 
   options.capacity = TokenCount(memory->extent_slots());
@@ -142,32 +138,35 @@ absl::Status SizeForDemand(const GrantRule& rule,
 
 }  // namespace
 
-absl::StatusOr<SimulationTotals> Simulate(
-    const Policy& policy, const SimulationOptions& options,
-    std::span<const TraceRequest> requests, SimulationObserver& observer) {
+absl::StatusOr<SimulationTotals> Simulate(const Policy& policy,
+                                          const SimulationOptions& options,
+                                          const OpenSource& open,
+                                          SimulationObserver& observer) {
   if (absl::Status status = CheckOptions(options); !status.ok()) return status;
-  if (absl::Status status = CheckRequests(requests); !status.ok()) {
-    return status;
-  }
   const GrantRule rule(policy, options.max_sequence_tokens);
   SimulationOptions sized = options;
   if (options.demand) {
-    absl::Status status = SizeForDemand(rule, requests, observer, sized);
+    absl::Status status = SizeForDemand(rule, open, observer, sized);
     if (!status.ok()) return status;
   }
   if (policy.kind != PolicyKind::kPaged) {
     const auto memory =
         ContiguousMemory::Create(rule, sized.capacity, options.demand);
-    return RunContiguous(rule, sized, requests, *memory, observer);
+    return RunContiguous(rule, sized, open, *memory, observer);
   }
-  const auto batcher = PagedBatcher::Create(
-      policy.block_size, sized.capacity, sized.max_sequence_tokens,
-      sized.watermark, sized.max_num_seqs, sized.max_num_batched_tokens,
-      requests);
+  LiveRequests requests;
+  const auto batcher = PagedBatcher::Create(policy.block_size, sized, requests);
   if (!batcher.ok()) return batcher.status();
-  return ReplayLoop(rule, sized, sized.capacity.value(), requests, **batcher,
-                    observer)
-      .Run();
+  return RunReplica(rule, sized, open, requests, **batcher, observer);
+}
+
+absl::StatusOr<SimulationTotals> Simulate(
+    const Policy& policy, const SimulationOptions& options,
+    std::span<const TraceRequest> requests, SimulationObserver& observer) {
+  const auto open = [requests] {
+    return std::make_unique<SpanSource>(requests);
+  };
+  return Simulate(policy, options, open, observer);
 }
 
 }  // namespace pagedkv::sim

@@ -3,7 +3,10 @@
 #define SIM_REPLAY_SIMULATION_H_
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <span>
+#include <string>
 
 #include "absl/status/statusor.h"
 
@@ -11,6 +14,7 @@
 #include "sim/accounting/causes.h"
 #include "sim/clock/step_time.h"
 #include "sim/replay/policy.h"
+#include "sim/trace/request_source.h"
 #include "sim/trace/trace_request.h"
 
 namespace pagedkv::sim {
@@ -37,10 +41,23 @@ struct SimulationOptions {
   StepTime step_time = {};               ///< kModel only
   /// Offer requests as fast as they are admitted; implied by kIteration.
   bool saturate = false;
+  /// Turns of a session wait for the turn that they follow (`TraceRequest::
+  /// follows`); otherwise, and saturated, they arrive as recorded.
+  bool closed_loop = true;
   std::int32_t max_num_seqs = 256;
   TokenCount max_num_batched_tokens{8192};
   double watermark = 0.0;  ///< paged policies only
+  /// Sequences of equal content share blocks; paged policies only, and requests
+  /// whose content is known.
+  bool prefix_cache = false;
+  std::string eviction_policy = "lru";  ///< of `EvictionPolicyNames`
+  BlockSize trace_block{1};  ///< tokens of each of `TraceRequest::block_ids`
 };
+
+/// Whether requests are offered as fast as they are admitted.
+[[nodiscard]] inline bool IsSaturated(const SimulationOptions& options) {
+  return options.saturate || options.clock == ClockKind::kIteration;
+}
 
 /// `SimulationTotals::livelocked_requests` counts the requests that were
 /// preempted more often than this without getting further in between.
@@ -57,6 +74,9 @@ struct Sample {
   std::int32_t running = 0;      ///< resident sequences
   std::int32_t waiting = 0;      ///< arrived, not admitted
   std::int32_t preemptions = 0;  ///< in this step
+  /// Why the head of the queue waits: a kBlocked cause or kWatermark; kIdle if
+  /// nothing waits.
+  Cause blocked = Cause::kIdle;
   std::int64_t largest_free_slots = 0;
 };
 
@@ -102,6 +122,8 @@ struct SimulationTotals {
   std::int64_t peak_step_tokens = 0;  ///< most tokens computed by a step
   std::int64_t preemptions = 0;
   std::int64_t recomputed_tokens = 0;
+  std::int64_t prompt_tokens = 0;  ///< of the requests admitted
+  std::int64_t hit_tokens = 0;     ///< of these, found in the prefix cache
   std::int32_t max_preemptions_per_request = 0;
   std::int64_t livelocked_requests = 0;
   std::int64_t copied_slots = 0;  ///< concat: slots copied to grow
@@ -115,10 +137,20 @@ struct SimulationTotals {
   std::int64_t blocked_policy_ns = 0;
 };
 
-/// Runs `requests`, in order of arrival, through one policy. Paged policies run
-/// on the library's scheduler and manager. The same inputs give the same calls.
-/// InvalidArgument for options out of range; Internal if the causes ever fail
-/// to sum to the capacity; Cancelled if the observer stopped it.
+/// Opens the workload from its beginning: a pass each.
+using OpenSource =
+    std::function<absl::StatusOr<std::unique_ptr<RequestSource>>()>;
+
+/// Runs a workload through one policy; what is open at a time is what is live.
+/// Paged policies run on the library's scheduler and manager. The same inputs
+/// give the same calls. InvalidArgument for options out of range; Internal if
+/// the causes ever fail to sum to the capacity; Cancelled if the observer
+/// stopped it.
+absl::StatusOr<SimulationTotals> Simulate(const Policy& policy,
+                                          const SimulationOptions& options,
+                                          const OpenSource& open,
+                                          SimulationObserver& observer);
+/// The same for requests that are in memory.
 absl::StatusOr<SimulationTotals> Simulate(
     const Policy& policy, const SimulationOptions& options,
     std::span<const TraceRequest> requests, SimulationObserver& observer);

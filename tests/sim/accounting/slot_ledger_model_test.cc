@@ -29,7 +29,8 @@ TEST(SlotLedgerModelTest, AgreesWithTheFormulasAtEveryInstant) {
     return std::uniform_int_distribution<std::int64_t>(least, most)(random);
   };
 
-  SlotLedger ledger(kSequences);
+  SlotLedger ledger;
+  for (std::size_t i = 0; i < kSequences; ++i) ledger.Reset(i, 0);
   std::vector<NaiveHolding> naive(kSequences);
   for (std::int64_t now_ns = 0; now_ns < 20'000; ++now_ns) {
     const auto i = static_cast<std::size_t>(uniform(0, kSequences - 1));

@@ -13,7 +13,8 @@ namespace {
 // Fig. 3 of the PagedAttention paper (SOSP'23): two requests in contiguous
 // memory of their maximum lengths.
 TEST(SlotLedgerTest, CountsFigure3OfThePaper) {
-  SlotLedger ledger(2);
+  SlotLedger ledger;
+  for (std::size_t i = 0; i < 2; ++i) ledger.Reset(i, 0);
   // A: 7 prompt tokens and 1 generated, 2 more to come, of at most 2048.
   ledger.Grant(0, /*final_slots=*/10, /*requested=*/2048, /*granted=*/2048, 0);
   ledger.Fill(0, 8, 0);
@@ -31,7 +32,8 @@ TEST(SlotLedgerTest, CountsFigure3OfThePaper) {
 }
 
 TEST(SlotLedgerTest, ReservesInTheLastBlockOnlyWhatWillBeFilled) {
-  SlotLedger ledger(1);
+  SlotLedger ledger;
+  for (std::size_t i = 0; i < 1; ++i) ledger.Reset(i, 0);
   ledger.Grant(0, /*final_slots=*/18, 16, 16, 0);
   ledger.Fill(0, 10, 0);
   EXPECT_EQ(ledger.slots()[Cause::kReserved], 6);
@@ -43,7 +45,8 @@ TEST(SlotLedgerTest, ReservesInTheLastBlockOnlyWhatWillBeFilled) {
 }
 
 TEST(SlotLedgerTest, CountsRoundUpApartFromInternal) {
-  SlotLedger ledger(1);
+  SlotLedger ledger;
+  for (std::size_t i = 0; i < 1; ++i) ledger.Reset(i, 0);
   ledger.Grant(0, /*final_slots=*/1030, 1040, 2048, 0);
   ledger.Fill(0, 1024, 0);
   EXPECT_EQ(ledger.slots()[Cause::kReserved], 6);
@@ -53,7 +56,8 @@ TEST(SlotLedgerTest, CountsRoundUpApartFromInternal) {
 }
 
 TEST(SlotLedgerTest, IntegratesWhatIsHeldInVainOverTime) {
-  SlotLedger ledger(1);
+  SlotLedger ledger;
+  for (std::size_t i = 0; i < 1; ++i) ledger.Reset(i, 0);
   ledger.Grant(0, /*final_slots=*/10, 12, 16, 100);
   ledger.Fill(0, 8, 100);
   ledger.Fill(0, 9, 130);  // 30 ns with 2 reserved
@@ -63,7 +67,8 @@ TEST(SlotLedgerTest, IntegratesWhatIsHeldInVainOverTime) {
 }
 
 TEST(SlotLedgerTest, KeepsIntegralsOverAPreemption) {
-  SlotLedger ledger(1);
+  SlotLedger ledger;
+  for (std::size_t i = 0; i < 1; ++i) ledger.Reset(i, 0);
   ledger.Grant(0, /*final_slots=*/10, 16, 16, 0);
   ledger.Fill(0, 4, 0);
   ledger.Release(0, 10);  // holds nothing from 10 to 50
@@ -77,7 +82,8 @@ TEST(SlotLedgerTest, KeepsIntegralsOverAPreemption) {
 
 TEST(SlotLedgerTest, IntegratesLongTimesWithoutOverflow) {
   constexpr std::int64_t kYearNs = 365LL * 24 * 3600 * 1'000'000'000;
-  SlotLedger ledger(1);
+  SlotLedger ledger;
+  for (std::size_t i = 0; i < 1; ++i) ledger.Reset(i, 0);
   ledger.Grant(0, /*final_slots=*/1, 1 << 20, 1 << 20, 0);
   ledger.Fill(0, 1, 0);
   ledger.Release(0, kYearNs);
@@ -85,7 +91,8 @@ TEST(SlotLedgerTest, IntegratesLongTimesWithoutOverflow) {
 }
 
 TEST(SlotLedgerTest, CheckInvariantsNamesABrokenHolding) {
-  SlotLedger ledger(2);
+  SlotLedger ledger;
+  for (std::size_t i = 0; i < 2; ++i) ledger.Reset(i, 0);
   ledger.Grant(1, /*final_slots=*/4, 8, 8, 0);
   ledger.Fill(1, 5, 0);  // beyond its final length
   EXPECT_EQ(ledger.CheckInvariants().message(),

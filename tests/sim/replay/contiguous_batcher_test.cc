@@ -15,8 +15,10 @@
 #include "sim/accounting/causes.h"
 #include "sim/replay/batcher.h"
 #include "sim/replay/contiguous_memory.h"
+#include "sim/replay/live_requests.h"
 #include "sim/replay/paged_batcher.h"
 #include "sim/replay/policy.h"
+#include "sim/replay/simulation.h"
 #include "sim/trace/trace_request.h"
 #include "tests/sim/replay/requests.h"
 
@@ -41,16 +43,20 @@ TEST_P(ContiguousBatcherTest, SchedulesLikeTheLibraryInMemoryOfBlocks) {
   const auto [max_num_seqs, max_num_batched_tokens] = GetParam();
   const Policy policy = *Policy::Parse("paged-4");
 
-  const auto library = PagedBatcher::Create(
-      policy.block_size, TokenCount(kBlocks * kBlockSize),
-      TokenCount(kMaxSequenceTokens), /*watermark=*/0.0, max_num_seqs,
-      TokenCount(max_num_batched_tokens), requests);
+  SimulationOptions options;
+  options.capacity = TokenCount(kBlocks * kBlockSize);
+  options.max_sequence_tokens = TokenCount(kMaxSequenceTokens);
+  options.max_num_seqs = max_num_seqs;
+  options.max_num_batched_tokens = TokenCount(max_num_batched_tokens);
+  LiveRequests live;
+  for (const TraceRequest& request : requests) live.Add(request);
+  const auto library = PagedBatcher::Create(policy.block_size, options, live);
   ASSERT_TRUE(library.ok()) << library.status();
   const GrantRule rule(policy, TokenCount(kMaxSequenceTokens));
   const auto memory = ContiguousMemory::Create(
       rule, TokenCount((kBlocks - 1) * kBlockSize), /*unbounded=*/false);
   ContiguousBatcher baseline(max_num_seqs, TokenCount(max_num_batched_tokens),
-                             requests, *memory);
+                             live, *memory);
 
   std::size_t offered = 0;
   std::size_t ended = 0;

@@ -16,8 +16,11 @@
 #include "pagedkv/types.h"
 #include "sim/accounting/causes.h"
 #include "sim/replay/batcher.h"
+#include "sim/replay/live_requests.h"
 #include "sim/replay/policy.h"
+#include "sim/replay/replica.h"
 #include "sim/replay/simulation.h"
+#include "sim/trace/request_source.h"
 #include "tests/sim/replay/recording_observer.h"
 #include "tests/sim/replay/requests.h"
 
@@ -89,7 +92,13 @@ class ScriptedBatcher : public Batcher {
 class ReplayLoopTest : public testing::Test {
  protected:
   absl::StatusOr<SimulationTotals> Run(ScriptedBatcher& batcher) {
-    return ReplayLoop(rule_, options_, 32, requests_, batcher, observer_).Run();
+    SpanSource source(requests_);
+    LiveRequests live;
+    Replica replica(rule_, options_, 32, live, batcher, observer_);
+    const absl::Status status =
+        ReplayLoop(options_, source, replica, observer_).Run();
+    if (!status.ok()) return status;
+    return replica.Totals();
   }
 
   const GrantRule rule_{*Policy::Parse("concat"), TokenCount(32)};
