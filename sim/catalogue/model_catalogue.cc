@@ -23,6 +23,8 @@ absl::StatusOr<std::vector<ModelSpec>> ParseModelCatalogue(
         const std::string name = row.Text({"name"});
         const std::string origin = row.Text({"source"});
         const std::int64_t parameters = row.Integer({"parameters"}, kMax);
+        const std::int64_t active_parameters =
+            row.IntegerOr({"active_parameters"}, parameters, parameters);
         const Bytes weights(row.Integer({"weights_bytes"}, kMax));
         const nlohmann::json* config = row.Find("config");
         if (config == nullptr) row.Fail("'config' is missing");
@@ -32,6 +34,7 @@ absl::StatusOr<std::vector<ModelSpec>> ParseModelCatalogue(
         model->name = name;
         model->source = origin;
         model->parameters = parameters;
+        model->active_parameters = active_parameters;
         model->weights = weights;
         return model;
       });

@@ -33,7 +33,9 @@ struct ModelSpec {
   std::int32_t value_head_size = 0;
   TokenCount max_seq_len{0};    ///< 0: not stated
   std::int64_t parameters = 0;  ///< 0: not known
-  Bytes weights{0};             ///< of the published checkpoint; 0: not known
+  /// Those that a token goes through: fewer where it is routed to experts.
+  std::int64_t active_parameters = 0;  ///< 0: not known
+  Bytes weights{0};  ///< of the published checkpoint; 0: not known
 
   /// The cache in blocks of `block_size`, stored as `format` instead of in the
   /// model's own dtype.

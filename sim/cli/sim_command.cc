@@ -180,10 +180,13 @@ void AddPoolOptions(CLI::App& sim, SimOptions& options) {
                  "Tokens in each of --num-blocks (default: as the first paged "
                  "policy, else 16)")
       ->group(group);
-  sim.add_option("--gpu", options.gpu, "What a GPU of the catalogue has left")
+  sim.add_option("--gpu", options.gpu,
+                 "What a GPU of the catalogue has left; with the roofline also "
+                 "beside the others, for its speed")
       ->group(group);
   sim.add_flag("--demand", options.demand,
-               "Unbounded: how much would be needed (with --clock fixed)")
+               "Unbounded: how much would be needed (with --clock fixed or "
+               "model)")
       ->group(group);
   sim.add_option("--gpu-memory-utilization", options.gpu_memory_utilization,
                  absl::StrFormat("Share of --gpu to use (default: %g)",
@@ -215,13 +218,28 @@ void AddSchedulingOptions(CLI::App& sim, SimOptions& options) {
                  "is the baseline")
       ->capture_default_str()
       ->group(group);
-  sim.add_option("--clock", options.clock,
-                 "iteration: time counts steps, the queue is saturated; fixed: "
-                 "each step takes --step-time, arrivals at their own times")
+  sim.add_option(
+         "--clock", options.clock,
+         "iteration: time counts steps, the queue is saturated; fixed: "
+         "each step takes --step-time, arrivals at their own times; model: "
+         "a step takes what --step-time-preset says of its work")
       ->capture_default_str()
       ->group(group);
   sim.add_option("--step-time", options.step_time,
                  "Of --clock fixed, such as 20ms")
+      ->group(group);
+  sim.add_option("--step-time-preset", options.step_time_preset,
+                 "Of --clock model: roofline (of --model on --gpu), "
+                 "splitwise-h100-tp8-llama-2-70b, "
+                 "splitwise-a100-tp8-llama-2-70b, or a file of pagedkv fit")
+      ->group(group);
+  sim.add_option("--compute-efficiency", options.compute_efficiency,
+                 "Share of the peak FLOP/s that the roofline reaches (default: "
+                 "1, the bound)")
+      ->group(group);
+  sim.add_option("--bandwidth-efficiency", options.bandwidth_efficiency,
+                 "Share of the peak bandwidth that the roofline reaches "
+                 "(default: 1, the bound)")
       ->group(group);
   sim.add_flag("--saturate", options.saturate,
                "Ignore arrival times: the queue is never empty (implied by "
@@ -256,6 +274,14 @@ void AddMeanOptions(CLI::App& sim, SimOptions& options) {
                  "busy: while a sequence is resident; saturated: while a "
                  "request waits; both without warm-up and drain; all: the "
                  "whole run (default: saturated where the queue is, else busy)")
+      ->group(group);
+  sim.add_option("--slo-ttft", options.slo_ttft,
+                 "Goodput counts requests with their first token within this "
+                 "time of arrival, such as 500ms")
+      ->group(group);
+  sim.add_option("--slo-tpot", options.slo_tpot,
+                 "Goodput counts requests with at most this time per later "
+                 "token, such as 50ms")
       ->group(group);
 }
 

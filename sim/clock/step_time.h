@@ -39,6 +39,7 @@ struct StepCost {
 /// roofline has all three.
 struct StepTime {
   std::string preset = {};  ///< as on the command line and in reports
+  std::string model = {};   ///< that the figures are of; empty: not said
   std::string source = {};  ///< of the figures, for people
   StepCost serial = {};
   StepCost compute = {};

@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <utility>
 
+#include <nlohmann/json.hpp>
+
 #include "sim/report/decimal.h"
 #include "sim/trace/sha256.h"
 

@@ -9,7 +9,8 @@
 namespace pagedkv::sim {
 
 /// One text for each document: keys sorted, two spaces of indentation, every
-/// fraction with six decimals, a line break at the end.
+/// fraction with six decimals, a line break at the end. Bytes that are no UTF-8
+/// are replaced.
 std::string CanonicalText(const nlohmann::json& document);
 
 /// The SHA-256 of the document's canonical text without its members `hash` and

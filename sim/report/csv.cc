@@ -63,12 +63,13 @@ std::string RequestRow(std::string_view policy_id,
     blocked_cause = kCauseNames[static_cast<std::size_t>(record.blocked_cause)];
   }
   return absl::StrFormat(
-      "%s,%d,%s,%d,%d,%s,%s,%d,%s,%s,%d,%d,%s\n", policy_id, record.id,
+      "%s,%d,%s,%d,%d,%s,%s,%d,%s,%s,%d,%d,%s,%s\n", policy_id, record.id,
       NanosecondsToSeconds(record.arrival_ns), record.prompt_tokens,
       record.output_tokens, TimeOrEmpty(record.admit_ns),
       TimeOrEmpty(record.finish_ns), record.slots_granted,
       FixedDecimal(record.waste_slot_s), FixedDecimal(record.reserved_slot_s),
-      record.preemptions, record.hit_tokens, blocked_cause);
+      record.preemptions, record.hit_tokens, blocked_cause,
+      TimeOrEmpty(record.first_token_ns));
 }
 
 }  // namespace pagedkv::sim

@@ -25,7 +25,8 @@ std::string TimeseriesRows(std::string_view policy_id,
 /// First line of requests.csv.
 inline constexpr std::string_view kRequestsHeader =
     "policy,id,arrival_s,prompt,output,admit_s,finish_s,slots_granted,"
-    "waste_slot_s,reserved_slot_s,preemptions,hit_tokens,blocked_cause\n";
+    "waste_slot_s,reserved_slot_s,preemptions,hit_tokens,blocked_cause,"
+    "first_token_s\n";
 
 /// A line for one request. What never happened is empty; `blocked_cause` is
 /// "rejected" for a request that can never fit.

@@ -37,9 +37,7 @@ void AppendWorkloadWarnings(const Report& report,
         "for it to finish",
         Grouped(trace.open_loop_turns), trace.name));
   }
-  const bool saturated = report.simulation.saturate ||
-                         report.simulation.clock == ClockKind::kIteration;
-  if (!saturated && trace.kept > 1 && trace.span_ns == 0) {
+  if (report.HasArrivals() && trace.kept > 1 && trace.span_ns == 0) {
     warnings.push_back(absl::StrFormat(
         "all requests of %s arrive at once; --rate spreads them, --saturate "
         "offers them as they are admitted",
@@ -49,9 +47,36 @@ void AppendWorkloadWarnings(const Report& report,
 
 }  // namespace
 
+bool Report::HasTimes() const {
+  return simulation.clock != ClockKind::kIteration;
+}
+
+bool Report::HasArrivals() const { return HasTimes() && !simulation.saturate; }
+
+std::optional<double> Report::PerSecond(const PolicyResult& result,
+                                        std::int64_t count) const {
+  if (!HasTimes() || result.totals.end_ns == 0) return std::nullopt;
+  return static_cast<double>(count) * 1e9 /
+         static_cast<double>(result.totals.end_ns);
+}
+
+std::optional<double> Report::GoodputPct(const PolicyResult& result) const {
+  const LatencyStatistics& latency = result.latency;
+  if (!level.given() || latency.num_requests() == 0) return std::nullopt;
+  return 100 * static_cast<double>(latency.num_good()) /
+         static_cast<double>(latency.num_requests());
+}
+
 std::vector<std::string> Report::Warnings() const {
   std::vector<std::string> warnings;
   AppendWorkloadWarnings(*this, warnings);
+  const std::string& timed = simulation.step_time.model;
+  if (simulation.clock == ClockKind::kModel && !timed.empty() &&
+      timed != model.name) {
+    warnings.push_back(absl::StrFormat("the step times of %s are of %s, not %s",
+                                       simulation.step_time.preset, timed,
+                                       model.name));
+  }
   std::vector<std::string> fell_back;
   for (const PolicyResult& result : results) {
     const std::string id = result.policy.id();

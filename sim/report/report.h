@@ -9,6 +9,7 @@
 
 #include "pagedkv/types.h"
 #include "sim/replay/simulation.h"
+#include "sim/report/latency_statistics.h"
 #include "sim/report/metrics.h"
 #include "sim/report/request_statistics.h"
 #include "sim/report/run_statistics.h"
@@ -44,6 +45,7 @@ struct PolicyResult {
   SimulationTotals totals;
   Metrics metrics;
   RequestStatistics requests;
+  LatencyStatistics latency;
   std::int64_t num_events = 0;
 };
 
@@ -54,6 +56,7 @@ struct Report {
   ReportModel model;
   ReportPool pool;
   SimulationOptions simulation;
+  ServiceLevel level;  ///< that was asked for
   Weight weight = Weight::kTime;
   WindowKind window = WindowKind::kBusy;  ///< as asked for
   std::vector<PolicyResult> results;
@@ -65,6 +68,19 @@ struct Report {
       const PolicyResult& result) const;
   /// Missing where time counts steps, or the bytes per token are not known.
   [[nodiscard]] std::optional<double> WasteGbHours(
+      const PolicyResult& result) const;
+  /// Whether the clock models time, so that latency and throughput mean
+  /// something.
+  [[nodiscard]] bool HasTimes() const;
+  /// Whether requests come at their own times, so that what counts from their
+  /// arrival does.
+  [[nodiscard]] bool HasArrivals() const;
+  /// `count` per second of the whole run; missing where time counts steps.
+  [[nodiscard]] std::optional<double> PerSecond(const PolicyResult& result,
+                                                std::int64_t count) const;
+  /// Share of the finished and rejected requests that were within the service
+  /// level; missing where none was asked for.
+  [[nodiscard]] std::optional<double> GoodputPct(
       const PolicyResult& result) const;
   /// What a reader of the figures must know, one line each: requests that were
   /// dropped or rejected, windows that had to be widened, requests without

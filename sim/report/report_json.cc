@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <optional>
 #include <string_view>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
@@ -125,6 +126,58 @@ json RequestWasteToJson(const RequestStatistics& requests) {
           {"worst", worst}};
 }
 
+json ToJson(const LatencyHistogram& histogram) {
+  if (histogram.count() == 0) return nullptr;
+  json seconds = {{"mean", *histogram.Mean() * 1e-9},
+                  {"max", Seconds(*histogram.Greatest())}};
+  for (const auto& [name, quantile] :
+       {std::pair{"p50", 0.50}, std::pair{"p90", 0.90},
+        std::pair{"p99", 0.99}}) {
+    seconds[name] = Seconds(*histogram.Quantile(quantile));
+  }
+  return seconds;
+}
+
+json LatencyToJson(const Report& report, const LatencyStatistics& latency) {
+  if (!report.HasTimes()) return nullptr;
+  json document = {{"tpot_s", ToJson(latency.tpot())},
+                   {"ttft_s", nullptr},
+                   {"e2e_s", nullptr},
+                   {"queue_s", nullptr},
+                   {"worst_ttft", json::array()}};
+  if (!report.HasArrivals()) return document;
+  document["ttft_s"] = ToJson(latency.ttft());
+  document["e2e_s"] = ToJson(latency.e2e());
+  document["queue_s"] = ToJson(latency.queue());
+  for (const RequestLatency& request : latency.worst()) {
+    document["worst_ttft"].push_back({{"id", request.id},
+                                      {"prompt", request.prompt_tokens},
+                                      {"output", request.output_tokens},
+                                      {"preemptions", request.preemptions},
+                                      {"ttft_s", Seconds(request.ttft_ns)},
+                                      {"queue_s", Seconds(request.queue_ns)}});
+  }
+  return document;
+}
+
+json ThroughputToJson(const Report& report, const PolicyResult& result) {
+  const LatencyStatistics& latency = result.latency;
+  const std::optional<double> tokens =
+      report.PerSecond(result, latency.output_tokens());
+  if (!tokens) return nullptr;
+  return {{"output_tokens_per_s", *tokens},
+          {"requests_per_s",
+           OrNull(report.PerSecond(result, latency.num_finished()))}};
+}
+
+json GoodputToJson(const Report& report, const PolicyResult& result) {
+  const std::optional<double> percent = report.GoodputPct(result);
+  if (!percent) return nullptr;
+  return {{"requests_pct", *percent},
+          {"requests_per_s",
+           OrNull(report.PerSecond(result, result.latency.num_good()))}};
+}
+
 json ResultToJson(const Report& report, const PolicyResult& result) {
   const Metrics& metrics = result.metrics;
   const SimulationTotals& totals = result.totals;
@@ -179,6 +232,9 @@ json ResultToJson(const Report& report, const PolicyResult& result) {
         {"max_per_request", totals.max_preemptions_per_request},
         {"livelock", totals.livelocked_requests}}},
       {"per_request", {{"waste_slots", RequestWasteToJson(result.requests)}}},
+      {"latency", LatencyToJson(report, result.latency)},
+      {"throughput", ThroughputToJson(report, result)},
+      {"goodput", GoodputToJson(report, result)},
       {"requests",
        {{"finished", totals.finished}, {"rejected", totals.rejected}}},
       {"steps", totals.steps},
@@ -192,6 +248,56 @@ json ResultToJson(const Report& report, const PolicyResult& result) {
          OrNull(report.SlotBytes(totals.transient_peak_slots))}};
   }
   return document;
+}
+
+std::string_view ClockName(ClockKind clock) {
+  switch (clock) {
+    case ClockKind::kIteration:
+      return "iteration";
+    case ClockKind::kFixed:
+      return "fixed";
+    case ClockKind::kModel:
+      break;
+  }
+  return "model";
+}
+
+json ToJson(const StepCost& cost) {
+  return {{"per_step", cost.per_step},
+          {"per_sequence", cost.per_sequence},
+          {"per_computed_token", cost.per_computed_token},
+          {"per_prefill_attention", cost.per_prefill_attention},
+          {"per_resident_token", cost.per_resident_token}};
+}
+
+json ClockToJson(const SimulationOptions& options) {
+  json clock = {
+      {"kind", ClockName(options.clock)},
+      {"saturated", options.saturate || options.clock == ClockKind::kIteration},
+      // A step of the iteration clock is reported as one second.
+      {"step_s", Seconds(options.step_ns)},
+      {"preset", nullptr},
+      {"source", nullptr},
+      {"model", nullptr},
+      {"step_time_fs", nullptr}};
+  if (options.clock == ClockKind::kModel) {
+    const StepTime& time = options.step_time;
+    clock["step_s"] = nullptr;
+    clock["preset"] = time.preset;
+    clock["source"] = time.source;
+    if (!time.model.empty()) clock["model"] = time.model;
+    clock["step_time_fs"] = {{"serial", ToJson(time.serial)},
+                             {"compute", ToJson(time.compute)},
+                             {"memory", ToJson(time.memory)}};
+  }
+  return clock;
+}
+
+json ToJson(const ServiceLevel& level) {
+  const auto limit = [](const std::optional<std::int64_t>& time_ns) {
+    return time_ns ? json(Seconds(*time_ns)) : json(nullptr);
+  };
+  return {{"ttft_s", limit(level.ttft_ns)}, {"tpot_s", limit(level.tpot_ns)}};
 }
 
 }  // namespace
@@ -216,14 +322,8 @@ nlohmann::json ReportToDocument(const Report& report) {
        {{"slots", slots ? json(slots->value()) : json(nullptr)},
         {"bytes", OrNull(report.pool.bytes)},
         {"source", report.pool.source}}},
-      {"clock",
-       {{"kind",
-         options.clock == ClockKind::kIteration ? "iteration" : "fixed"},
-        {"preset", nullptr},
-        // A step of the iteration clock is reported as one second.
-        {"step_s", Seconds(options.step_ns)},
-        {"saturated",
-         options.saturate || options.clock == ClockKind::kIteration}}},
+      {"clock", ClockToJson(options)},
+      {"service_level", ToJson(report.level)},
       {"limits",
        {{"max_num_seqs", options.max_num_seqs},
         {"max_num_batched_tokens", options.max_num_batched_tokens.value()}}},

@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <tuple>
 
 #include "sim/replay/policy.h"
+#include "sim/report/worst_requests.h"
 #include "sim/trace/trace_request.h"
 
 namespace pagedkv::sim {
@@ -21,14 +21,7 @@ void RequestStatistics::Add(const RequestRecord& record) {
   ++num_finished_;
   ++requests_by_waste_[waste.waste_slots];
 
-  const auto position =
-      std::upper_bound(worst_.begin(), worst_.end(), waste,
-                       [](const RequestWaste& a, const RequestWaste& b) {
-                         return std::tuple(-a.waste_slots, a.id) <
-                                std::tuple(-b.waste_slots, b.id);
-                       });
-  worst_.insert(position, waste);
-  if (worst_.size() > kNumWorst) worst_.pop_back();
+  KeepWorst(waste, &RequestWaste::waste_slots, worst_);
 }
 
 std::int64_t RequestStatistics::WasteQuantile(double quantile) const {

@@ -2,7 +2,6 @@
 #ifndef SIM_REPORT_REQUEST_STATISTICS_H_
 #define SIM_REPORT_REQUEST_STATISTICS_H_
 
-#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <vector>
@@ -24,8 +23,6 @@ struct RequestWaste {
 /// the largest grant, not by the number of requests. Thread-compatible.
 class RequestStatistics {
  public:
-  static constexpr std::size_t kNumWorst = 10;
-
   void Add(const RequestRecord& record);
 
   [[nodiscard]] std::int64_t num_finished() const { return num_finished_; }

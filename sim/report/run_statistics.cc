@@ -32,7 +32,9 @@ std::string_view WindowName(WindowKind window) {
 }
 
 RunStatistics::RunStatistics(const StatisticsOptions& options)
-    : options_(options), window_ns_(options.window_ns) {
+    : options_(options),
+      window_ns_(options.window_ns),
+      latency_(options.level) {
   windows_.reserve(options.max_windows);
 }
 
@@ -97,6 +99,7 @@ void RunStatistics::OnRequest(const RequestRecord& record) {
   ++num_events_;
   ++(record.rejected ? rejected_ : finished_);
   requests_.Add(record);
+  latency_.Add(record);
 }
 
 }  // namespace pagedkv::sim

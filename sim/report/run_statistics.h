@@ -11,6 +11,7 @@
 
 #include "sim/replay/simulation.h"
 #include "sim/report/integrals.h"
+#include "sim/report/latency_statistics.h"
 #include "sim/report/request_statistics.h"
 
 namespace pagedkv::sim {
@@ -46,6 +47,7 @@ struct StatisticsOptions {
   /// Even; see `RunStatistics`. More windows show more of the course of a run
   /// and cost 800 bytes each.
   std::size_t max_windows = 512;
+  ServiceLevel level = {};
 };
 
 /// One stretch of the run.
@@ -94,6 +96,7 @@ class RunStatistics : public SimulationObserver {
     return selected ? selected_batch_ : all_batch_;
   }
   [[nodiscard]] const RequestStatistics& requests() const { return requests_; }
+  [[nodiscard]] const LatencyStatistics& latency() const { return latency_; }
   /// Samples and requests seen.
   [[nodiscard]] std::int64_t num_events() const { return num_events_; }
 
@@ -107,6 +110,7 @@ class RunStatistics : public SimulationObserver {
   BatchHistogram all_batch_;
   BatchHistogram selected_batch_;
   RequestStatistics requests_;
+  LatencyStatistics latency_;
   std::int64_t finished_ = 0;
   std::int64_t rejected_ = 0;
   std::int64_t num_events_ = 0;

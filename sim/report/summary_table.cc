@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_format.h"
@@ -17,6 +18,8 @@
 
 namespace pagedkv::sim {
 namespace {
+
+using Row = std::vector<std::string>;
 
 constexpr std::string_view kNone = "-";
 
@@ -30,6 +33,60 @@ std::string PercentWithInterval(const std::optional<Estimate>& estimate) {
   const double half = std::max(estimate->interval->hi - estimate->mean,
                                estimate->mean - estimate->interval->lo);
   return absl::StrFormat("%.1f +- %.1f", estimate->mean, half);
+}
+
+Row MemoryRow(const Report& report, const PolicyResult& result) {
+  const Metrics& metrics = result.metrics;
+  const std::optional<double> gain = report.CapacityGain(result);
+  const std::optional<double> gb_hours = report.WasteGbHours(result);
+  return {result.policy.id(),
+          PercentWithInterval(metrics.token_pct),
+          Percent(metrics.reserved_pct),
+          Percent(metrics.internal_pct),
+          Percent(metrics.external_and_others_pct),
+          metrics.batch_mean ? absl::StrFormat("%.2f", metrics.batch_mean->mean)
+                             : std::string(kNone),
+          gain ? absl::StrFormat("%.2fx", *gain) : std::string(kNone),
+          Grouped(result.totals.preemptions),
+          gb_hours ? absl::StrFormat("%.2f", *gb_hours) : std::string(kNone)};
+}
+
+std::string Quantile(const LatencyHistogram& histogram, double quantile,
+                     double unit_ns) {
+  const std::optional<std::int64_t> time_ns = histogram.Quantile(quantile);
+  if (!time_ns) return std::string(kNone);
+  return absl::StrFormat("%.3f", static_cast<double>(*time_ns) / unit_ns);
+}
+
+Row LatencyRow(const Report& report, const PolicyResult& result) {
+  constexpr double kSecond = 1e9;
+  constexpr double kMillisecond = 1e6;
+  const LatencyStatistics& latency = result.latency;
+  const LatencyHistogram none;
+  const auto since_arrival =
+      [&](const LatencyHistogram& histogram) -> const LatencyHistogram& {
+    return report.HasArrivals() ? histogram : none;
+  };
+  const auto one_decimal = [](const std::optional<double>& value) {
+    return value ? absl::StrFormat("%.1f", *value) : std::string(kNone);
+  };
+  const LatencyHistogram& ttft = since_arrival(latency.ttft());
+  const LatencyHistogram& e2e = since_arrival(latency.e2e());
+  const LatencyHistogram& queue = since_arrival(latency.queue());
+  const std::optional<double> requests =
+      report.PerSecond(result, latency.num_finished());
+  return {result.policy.id(),
+          Quantile(ttft, 0.50, kSecond),
+          Quantile(ttft, 0.90, kSecond),
+          Quantile(ttft, 0.99, kSecond),
+          Quantile(latency.tpot(), 0.50, kMillisecond),
+          Quantile(latency.tpot(), 0.99, kMillisecond),
+          Quantile(e2e, 0.50, kSecond),
+          Quantile(e2e, 0.99, kSecond),
+          Quantile(queue, 0.99, kSecond),
+          one_decimal(report.PerSecond(result, latency.output_tokens())),
+          requests ? absl::StrFormat("%.3f", *requests) : std::string(kNone),
+          one_decimal(report.GoodputPct(result))};
 }
 
 /// A size with its binary unit; exact bytes are in the report.
@@ -82,9 +139,12 @@ std::string ClockText(const SimulationOptions& options) {
   if (options.clock == ClockKind::kIteration) {
     return "iteration (saturated queue)";
   }
+  const char* queue = options.saturate ? ", saturated queue" : "";
+  if (options.clock == ClockKind::kModel) {
+    return absl::StrFormat("model, %s%s", options.step_time.preset, queue);
+  }
   return absl::StrFormat("fixed, %s s per step%s",
-                         NanosecondsToSeconds(options.step_ns),
-                         options.saturate ? ", saturated queue" : "");
+                         NanosecondsToSeconds(options.step_ns), queue);
 }
 
 std::string ConditionsLine(const Report& report) {
@@ -96,6 +156,20 @@ std::string ConditionsLine(const Report& report) {
                                         : ", without warm-up and drain",
       Grouped(report.model.max_sequence_tokens.value()),
       ClockText(report.simulation));
+}
+
+/// Which requests are good put.
+std::string ServiceLevelLine(const ServiceLevel& level) {
+  std::vector<std::string> limits;
+  if (level.ttft_ns) {
+    limits.push_back("TTFT within " + NanosecondsToSeconds(*level.ttft_ns) +
+                     " s");
+  }
+  if (level.tpot_ns) {
+    limits.push_back("TPOT within " + NanosecondsToSeconds(*level.tpot_ns) +
+                     " s");
+  }
+  return "goodput: " + absl::StrJoin(limits, " and ");
 }
 
 /// Figures that only some policies or modes have.
@@ -118,46 +192,59 @@ std::vector<std::string> FootLines(const Report& report) {
   return lines;
 }
 
-TextTable TableOf(const Report& report) {
-  TextTable table;
-  table.header = SummaryHeader();
-  for (const PolicyResult& result : report.results) {
-    table.rows.push_back(SummaryCells(report, result));
+/// Mean and quantiles in seconds for a CSV, or so many empty cells.
+void AppendLatencyCells(bool known, const LatencyHistogram& histogram,
+                        Row& row) {
+  if (!known || histogram.count() == 0) {
+    row.insert(row.end(), 4, "");
+    return;
   }
-  return table;
+  row.push_back(FixedDecimal(*histogram.Mean() * 1e-9));
+  for (const double quantile : {0.50, 0.90, 0.99}) {
+    row.push_back(FixedDecimal(
+        static_cast<double>(*histogram.Quantile(quantile)) * 1e-9));
+  }
 }
 
 }  // namespace
 
 std::vector<std::string> SummaryHeadLines(const Report& report) {
-  return {PoolLine(report), WorkloadLine(report), ConditionsLine(report)};
+  std::vector<std::string> lines = {PoolLine(report), WorkloadLine(report),
+                                    ConditionsLine(report)};
+  if (report.simulation.clock == ClockKind::kModel) {
+    lines.push_back("step times: " + report.simulation.step_time.source);
+  }
+  if (report.level.given()) lines.push_back(ServiceLevelLine(report.level));
+  return lines;
 }
 
-std::vector<std::string> SummaryHeader() {
-  return {"policy", "token % +-", "reserved %", "internal %", "ext & other %",
-          "batch",  "vs base",    "preempt",    "GB-h wasted"};
-}
-
-std::vector<std::string> SummaryCells(const Report& report,
-                                      const PolicyResult& result) {
-  const Metrics& metrics = result.metrics;
-  const std::optional<double> gain = report.CapacityGain(result);
-  const std::optional<double> gb_hours = report.WasteGbHours(result);
-  return {result.policy.id(),
-          PercentWithInterval(metrics.token_pct),
-          Percent(metrics.reserved_pct),
-          Percent(metrics.internal_pct),
-          Percent(metrics.external_and_others_pct),
-          metrics.batch_mean ? absl::StrFormat("%.2f", metrics.batch_mean->mean)
-                             : std::string(kNone),
-          gain ? absl::StrFormat("%.2fx", *gain) : std::string(kNone),
-          Grouped(result.totals.preemptions),
-          gb_hours ? absl::StrFormat("%.2f", *gb_hours) : std::string(kNone)};
+std::vector<TextTable> SummaryTables(const Report& report) {
+  std::vector<TextTable> tables = {
+      {.header = {"policy", "token % +-", "reserved %", "internal %",
+                  "ext & other %", "batch", "vs base", "preempt",
+                  "GB-h wasted"},
+       .rows = {}}};
+  if (report.HasTimes()) {
+    tables.push_back(
+        {.header = {"policy", "TTFT p50 s", "p90", "p99", "TPOT p50 ms", "p99",
+                    "e2e p50 s", "p99", "queue p99 s", "tokens/s", "requests/s",
+                    "goodput %"},
+         .rows = {}});
+  }
+  for (const PolicyResult& result : report.results) {
+    tables[0].rows.push_back(MemoryRow(report, result));
+    if (report.HasTimes()) {
+      tables[1].rows.push_back(LatencyRow(report, result));
+    }
+  }
+  return tables;
 }
 
 std::string SummaryToText(const Report& report) {
-  std::string text = absl::StrJoin(SummaryHeadLines(report), "\n") + "\n\n" +
-                     TableToText(TableOf(report));
+  std::string text = absl::StrJoin(SummaryHeadLines(report), "\n") + '\n';
+  for (const TextTable& table : SummaryTables(report)) {
+    text += '\n' + TableToText(table);
+  }
   const std::vector<std::string> foot = FootLines(report);
   if (!foot.empty()) text += '\n' + absl::StrJoin(foot, "\n") + '\n';
   return text;
@@ -165,9 +252,12 @@ std::string SummaryToText(const Report& report) {
 
 std::string SummaryToMarkdown(const Report& report) {
   std::string text = "# KV memory by policy\n\n";
-  for (const std::string& line : SummaryHeadLines(report))
+  for (const std::string& line : SummaryHeadLines(report)) {
     text += "- " + line + '\n';
-  text += '\n' + TableToMarkdown(TableOf(report));
+  }
+  for (const TextTable& table : SummaryTables(report)) {
+    text += '\n' + TableToMarkdown(table);
+  }
   std::vector<std::string> foot = FootLines(report);
   for (const std::string& warning : report.Warnings()) {
     foot.push_back("warning: " + warning);
@@ -177,24 +267,28 @@ std::string SummaryToMarkdown(const Report& report) {
   return text;
 }
 
-std::vector<std::string> SummaryCsvHeader() {
-  return {"policy",       "weight",
-          "window",       "max_seq_len",
-          "token_pct",    "token_pct_lo",
-          "token_pct_hi", "reserved_pct",
-          "internal_pct", "external_and_others_pct",
-          "batch_mean",   "capacity_gain",
-          "preemptions",  "waste_gb_hours"};
-}
-
-std::vector<std::vector<std::string>> SummaryCsvRows(const Report& report) {
+TextTable SummaryCsvTable(const Report& report) {
+  TextTable table;
+  table.header = {"policy",       "weight",
+                  "window",       "max_seq_len",
+                  "token_pct",    "token_pct_lo",
+                  "token_pct_hi", "reserved_pct",
+                  "internal_pct", "external_and_others_pct",
+                  "batch_mean",   "capacity_gain",
+                  "preemptions",  "waste_gb_hours"};
+  for (const char* name : {"ttft", "tpot", "e2e", "queue"}) {
+    for (const char* statistic : {"mean", "p50", "p90", "p99"}) {
+      table.header.push_back(absl::StrFormat("%s_%s_s", name, statistic));
+    }
+  }
+  table.header.insert(table.header.end(),
+                      {"output_tokens_per_s", "requests_per_s", "goodput_pct"});
   const auto mean = [](const std::optional<Estimate>& estimate) {
     return estimate ? FixedDecimal(estimate->mean) : "";
   };
   const auto number = [](const std::optional<double>& value) {
     return value ? FixedDecimal(*value) : "";
   };
-  std::vector<std::vector<std::string>> rows;
   for (const PolicyResult& result : report.results) {
     const Metrics& metrics = result.metrics;
     std::optional<double> lo;
@@ -203,22 +297,35 @@ std::vector<std::vector<std::string>> SummaryCsvRows(const Report& report) {
       lo = metrics.token_pct->interval->lo;
       hi = metrics.token_pct->interval->hi;
     }
-    rows.push_back(
-        {result.policy.id(), std::string(WeightName(report.weight)),
-         std::string(WindowName(metrics.window)),
-         absl::StrFormat("%d", report.model.max_sequence_tokens.value()),
-         mean(metrics.token_pct), number(lo), number(hi),
-         mean(metrics.reserved_pct), mean(metrics.internal_pct),
-         mean(metrics.external_and_others_pct), mean(metrics.batch_mean),
-         number(report.CapacityGain(result)),
-         absl::StrFormat("%d", result.totals.preemptions),
-         number(report.WasteGbHours(result))});
+    Row row = {result.policy.id(),
+               std::string(WeightName(report.weight)),
+               std::string(WindowName(metrics.window)),
+               absl::StrFormat("%d", report.model.max_sequence_tokens.value()),
+               mean(metrics.token_pct),
+               number(lo),
+               number(hi),
+               mean(metrics.reserved_pct),
+               mean(metrics.internal_pct),
+               mean(metrics.external_and_others_pct),
+               mean(metrics.batch_mean),
+               number(report.CapacityGain(result)),
+               absl::StrFormat("%d", result.totals.preemptions),
+               number(report.WasteGbHours(result))};
+    const LatencyStatistics& latency = result.latency;
+    AppendLatencyCells(report.HasArrivals(), latency.ttft(), row);
+    AppendLatencyCells(report.HasTimes(), latency.tpot(), row);
+    AppendLatencyCells(report.HasArrivals(), latency.e2e(), row);
+    AppendLatencyCells(report.HasArrivals(), latency.queue(), row);
+    row.push_back(number(report.PerSecond(result, latency.output_tokens())));
+    row.push_back(number(report.PerSecond(result, latency.num_finished())));
+    row.push_back(number(report.GoodputPct(result)));
+    table.rows.push_back(std::move(row));
   }
-  return rows;
+  return table;
 }
 
 std::string SummaryToCsv(const Report& report) {
-  return TableToCsv({SummaryCsvHeader(), SummaryCsvRows(report), 1});
+  return TableToCsv(SummaryCsvTable(report));
 }
 
 }  // namespace pagedkv::sim

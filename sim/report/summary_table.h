@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "sim/report/report.h"
+#include "sim/report/text_table.h"
 
 namespace pagedkv::sim {
 
@@ -15,10 +16,8 @@ namespace pagedkv::sim {
 
 /// The lines above that table.
 std::vector<std::string> SummaryHeadLines(const Report& report);
-/// The columns of that table, and one policy's cells in them.
-std::vector<std::string> SummaryHeader();
-std::vector<std::string> SummaryCells(const Report& report,
-                                      const PolicyResult& result);
+/// That table, and another for times where the clock models them.
+std::vector<TextTable> SummaryTables(const Report& report);
 
 /// For a terminal, where the warnings are on stderr already.
 std::string SummaryToText(const Report& report);
@@ -26,8 +25,7 @@ std::string SummaryToText(const Report& report);
 std::string SummaryToMarkdown(const Report& report);
 /// For a script: one header line, no prose; the conditions are columns.
 std::string SummaryToCsv(const Report& report);
-std::vector<std::string> SummaryCsvHeader();
-std::vector<std::vector<std::string>> SummaryCsvRows(const Report& report);
+TextTable SummaryCsvTable(const Report& report);
 
 }  // namespace pagedkv::sim
 

@@ -45,42 +45,42 @@ Parameters ParametersOf(const SweepReport& sweep, const SweepRun& run) {
   return parameters;
 }
 
-/// Rows for each policy of each run: the run's values, and what `cells` makes
-/// of its report.
-template <typename Cells>
-TextTable TableOf(const SweepReport& sweep,
-                  const std::vector<std::string>& columns,
-                  const std::string& empty, const Cells& cells) {
-  TextTable table;
-  for (const SweepParameter& parameter : sweep.parameters) {
-    table.header.push_back(parameter.name);
-  }
-  table.num_names = table.header.size() + 1;
-  table.header.insert(table.header.end(), columns.begin(), columns.end());
-  const auto append = [&](const SweepRun& run, std::vector<std::string> rest) {
-    std::vector<std::string> row = run.values;
-    row.insert(row.end(), rest.begin(), rest.end());
-    row.resize(table.header.size(), empty);
-    table.rows.push_back(std::move(row));
-  };
+/// The tables that `tables_of` makes of each run's report, one below the other,
+/// with the run's values in front.
+template <typename TablesOf>
+std::vector<TextTable> Combine(const SweepReport& sweep,
+                               const std::string& empty,
+                               const TablesOf& tables_of) {
+  std::vector<TextTable> combined;
   for (const SweepRun& run : sweep.runs) {
-    if (!run.report) append(run, {});
     if (!run.report) continue;
-    for (std::vector<std::string>& row : cells(*run.report)) {
-      append(run, std::move(row));
+    const std::vector<TextTable> own = tables_of(*run.report);
+    // Runs by another clock may have more of them.
+    for (std::size_t i = combined.size(); i < own.size(); ++i) {
+      TextTable table;
+      for (const SweepParameter& parameter : sweep.parameters) {
+        table.header.push_back(parameter.name);
+      }
+      table.num_names = table.header.size() + own[i].num_names;
+      table.header.insert(table.header.end(), own[i].header.begin(),
+                          own[i].header.end());
+      combined.push_back(std::move(table));
     }
   }
-  return table;
-}
-
-TextTable SummaryOf(const SweepReport& sweep) {
-  return TableOf(sweep, SummaryHeader(), "-", [](const Report& report) {
-    std::vector<std::vector<std::string>> rows;
-    for (const PolicyResult& result : report.results) {
-      rows.push_back(SummaryCells(report, result));
+  for (const SweepRun& run : sweep.runs) {
+    const std::vector<TextTable> own =
+        run.report ? tables_of(*run.report) : std::vector<TextTable>();
+    for (std::size_t i = 0; i < combined.size(); ++i) {
+      const std::vector<std::vector<std::string>> none = {{}};
+      for (const auto& cells : i < own.size() ? own[i].rows : none) {
+        std::vector<std::string> row = run.values;
+        row.insert(row.end(), cells.begin(), cells.end());
+        row.resize(combined[i].header.size(), empty);
+        combined[i].rows.push_back(std::move(row));
+      }
     }
-    return rows;
-  });
+  }
+  return combined;
 }
 
 /// What is the same in all runs: the lines above a report's table.
@@ -173,8 +173,10 @@ std::vector<std::string> SweepReport::Warnings() const {
 }
 
 std::string SweepToText(const SweepReport& sweep) {
-  std::string text = absl::StrJoin(HeadLines(sweep), "\n") + "\n\n" +
-                     TableToText(SummaryOf(sweep));
+  std::string text = absl::StrJoin(HeadLines(sweep), "\n") + '\n';
+  for (const TextTable& table : Combine(sweep, "-", SummaryTables)) {
+    text += '\n' + TableToText(table);
+  }
   const std::vector<std::string> foot = FootLines(sweep);
   if (!foot.empty()) text += '\n' + absl::StrJoin(foot, "\n") + '\n';
   return text;
@@ -183,7 +185,9 @@ std::string SweepToText(const SweepReport& sweep) {
 std::string SweepToMarkdown(const SweepReport& sweep) {
   std::string text = "# KV memory by policy and setting\n\n";
   for (const std::string& line : HeadLines(sweep)) text += "- " + line + '\n';
-  text += '\n' + TableToMarkdown(SummaryOf(sweep));
+  for (const TextTable& table : Combine(sweep, "-", SummaryTables)) {
+    text += '\n' + TableToMarkdown(table);
+  }
   std::vector<std::string> foot = FootLines(sweep);
   for (const std::string& warning : sweep.Warnings()) {
     foot.push_back("warning: " + warning);
@@ -194,9 +198,11 @@ std::string SweepToMarkdown(const SweepReport& sweep) {
 }
 
 std::string SweepToCsv(const SweepReport& sweep) {
-  return TableToCsv(
-      TableOf(sweep, SummaryCsvHeader(), "",
-              [](const Report& report) { return SummaryCsvRows(report); }));
+  const std::vector<TextTable> tables =
+      Combine(sweep, "", [](const Report& report) {
+        return std::vector<TextTable>{SummaryCsvTable(report)};
+      });
+  return tables.empty() ? "" : TableToCsv(tables.front());
 }
 
 std::string SweepToJson(const SweepReport& sweep) {

@@ -27,6 +27,7 @@ void PolicyRun::Run(std::span<const TraceRequest> requests) {
   options.window = plan_->window;
   options.num_requests = static_cast<std::int64_t>(requests.size());
   options.window_ns = plan_->simulation.step_ns;
+  options.level = plan_->level;
   statistics_.emplace(options);
   progress_->requests_total = options.num_requests;
 
@@ -62,6 +63,7 @@ PolicyResult PolicyRun::Result() const {
   result.metrics = ComputeMetrics(
       *statistics_, policy_, plan_->simulation.clock, plan_->workload.seed);
   result.requests = statistics_->requests();
+  result.latency = statistics_->latency();
   result.num_events = statistics_->num_events();
   return result;
 }

@@ -20,6 +20,7 @@
 #include "sim/catalogue/model_config.h"
 #include "sim/report/decimal.h"
 #include "sim/study/option_checks.h"
+#include "sim/study/step_time_plan.h"
 #include "sim/study/units.h"
 
 namespace pagedkv::sim {
@@ -111,6 +112,14 @@ absl::StatusOr<Bytes> GpuBudget(const SimOptions& options,
 
 }  // namespace
 
+absl::StatusOr<std::optional<KvFormat>> PlanKvFormat(
+    const SimOptions& options) {
+  if (!options.dtype) return std::optional<KvFormat>();
+  const absl::StatusOr<KvDtype> dtype = ParseKvDtype(*options.dtype);
+  if (!dtype.ok()) return InOption("--dtype", dtype.status());
+  return KvFormat::For(*dtype);
+}
+
 absl::StatusOr<ModelPlan> PlanModel(const SimOptions& options,
                                     BlockSize block_size) {
   const absl::StatusOr<std::optional<ModelSpec>> found = FindModelSpec(options);
@@ -123,14 +132,11 @@ absl::StatusOr<ModelPlan> PlanModel(const SimOptions& options,
   }
   if (found->has_value()) {
     const ModelSpec& spec = **found;
-    std::optional<KvFormat> format;
-    if (options.dtype) {
-      const absl::StatusOr<KvDtype> dtype = ParseKvDtype(*options.dtype);
-      if (!dtype.ok()) return InOption("--dtype", dtype.status());
-      format = KvFormat::For(*dtype);
-    }
+    const absl::StatusOr<std::optional<KvFormat>> format =
+        PlanKvFormat(options);
+    if (!format.ok()) return format.status();
     const absl::StatusOr<KvGeometry> geometry =
-        spec.Geometry(block_size, format);
+        spec.Geometry(block_size, *format);
     if (!geometry.ok()) return geometry.status();
     const std::int32_t tensor_parallel = options.tensor_parallel.value_or(1);
     const std::int32_t pipeline_parallel =
@@ -154,6 +160,7 @@ absl::StatusOr<ModelPlan> PlanModel(const SimOptions& options,
     plan.stages = *std::move(stages);
     plan.num_ranks = std::int64_t{tensor_parallel} * pipeline_parallel;
     plan.weights = spec.weights;
+    plan.spec = spec;
   }
   if (options.max_seq_len) {
     plan.report.max_sequence_tokens = TokenCount(*options.max_seq_len);
@@ -170,10 +177,14 @@ absl::StatusOr<ModelPlan> PlanModel(const SimOptions& options,
 absl::StatusOr<ReportPool> PlanPool(const SimOptions& options,
                                     const ModelPlan& model,
                                     BlockSize block_size) {
+  const bool gpu_is_for_time =
+      options.step_time_preset == kRooflinePreset &&
+      (options.memory || options.num_blocks || options.demand);
+  const bool gpu_is_pool = options.gpu && !gpu_is_for_time;
   const std::initializer_list<GivenOption> ways = {
       {"--memory", options.memory.has_value()},
       {"--num-blocks", options.num_blocks.has_value()},
-      {"--gpu", options.gpu.has_value()},
+      {"--gpu", gpu_is_pool},
       {"--demand", options.demand}};
   absl::Status status = AtMostOne(ways);
   if (!status.ok()) return status;
@@ -182,12 +193,12 @@ absl::StatusOr<ReportPool> PlanPool(const SimOptions& options,
         "give the pool by --memory SIZE, --num-blocks N, --gpu NAME or "
         "--demand");
   }
-  if (!options.gpu) {
+  if (!gpu_is_pool) {
     status = Refuse({{"--gpu-memory-utilization",
                       options.gpu_memory_utilization.has_value()},
-                     {"--weights", options.weights.has_value()},
+                     {"--weights", options.weights && !gpu_is_for_time},
                      {"--activations", options.activations.has_value()}},
-                    "needs --gpu");
+                    options.gpu ? "needs a pool from --gpu" : "needs --gpu");
     if (!status.ok()) return status;
   }
   if (!options.num_blocks) {

@@ -3,12 +3,14 @@
 #define SIM_STUDY_POOL_PLAN_H_
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "absl/status/statusor.h"
 
 #include "pagedkv/kv_geometry.h"
 #include "pagedkv/types.h"
+#include "sim/catalogue/model_config.h"
 #include "sim/report/report.h"
 #include "sim/study/sim_options.h"
 
@@ -21,7 +23,8 @@ struct ModelPlan {
   /// token are known, or not even they.
   std::vector<KvGeometry> stages;
   std::int64_t num_ranks = 1;
-  Bytes weights{0};  ///< of the whole model; 0: not known
+  Bytes weights{0};               ///< of the whole model; 0: not known
+  std::optional<ModelSpec> spec;  ///< missing: only bytes per token, or nothing
 };
 
 /// Scales that tokens share are laid out for blocks of `block_size`. Errors are
@@ -29,7 +32,12 @@ struct ModelPlan {
 absl::StatusOr<ModelPlan> PlanModel(const SimOptions& options,
                                     BlockSize block_size);
 
-/// The pool that the options ask for; --num-blocks are of `block_size`.
+/// The format of --dtype; missing: the model's own.
+absl::StatusOr<std::optional<KvFormat>> PlanKvFormat(const SimOptions& options);
+
+/// The pool that the options ask for; --num-blocks are of `block_size`. With
+/// the roofline, --gpu may stand beside another way to give the pool, and then
+/// says only whose speed it is.
 absl::StatusOr<ReportPool> PlanPool(const SimOptions& options,
                                     const ModelPlan& model,
                                     BlockSize block_size);

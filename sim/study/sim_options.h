@@ -49,7 +49,10 @@ struct SimOptions {
 
   // Scheduling.
   std::string clock = "iteration";
-  std::optional<std::string> step_time;
+  std::optional<std::string> step_time;         ///< of the fixed clock
+  std::optional<std::string> step_time_preset;  ///< of the model clock
+  std::optional<double> compute_efficiency;     ///< of the roofline
+  std::optional<double> bandwidth_efficiency;   ///< of the roofline
   bool saturate = false;
   std::optional<std::int32_t> max_num_seqs;
   std::optional<std::int64_t> max_num_batched_tokens;
@@ -59,6 +62,8 @@ struct SimOptions {
   // Report.
   std::string weight = "time";
   std::optional<std::string> window;
+  std::optional<std::string> slo_ttft;
+  std::optional<std::string> slo_tpot;
 };
 
 }  // namespace pagedkv::sim

@@ -15,6 +15,7 @@
 #include "sim/report/decimal.h"
 #include "sim/study/option_checks.h"
 #include "sim/study/pool_plan.h"
+#include "sim/study/step_time_plan.h"
 #include "sim/study/units.h"
 
 namespace pagedkv::sim {
@@ -92,19 +93,29 @@ absl::StatusOr<WorkloadOptions> PlanWorkload(const SimOptions& options) {
   return workload;
 }
 
-/// Clock, limits and watermark; pool and length come later.
-absl::StatusOr<SimulationOptions> PlanSimulation(
-    const SimOptions& options, const std::vector<Policy>& policies) {
-  SimulationOptions simulation;
-  simulation.demand = options.demand;
-  simulation.saturate = options.saturate;
-  if (options.clock == "iteration") {
-    simulation.clock = ClockKind::kIteration;
+/// The clock; the step times of --clock model come later.
+absl::Status PlanClock(const SimOptions& options,
+                       SimulationOptions& simulation) {
+  if (options.clock != "fixed") {
     absl::Status refused =
         Refuse({{"--step-time", options.step_time.has_value()}},
-               "needs --clock fixed: the iteration clock counts steps");
+               "needs --clock fixed, where every step takes the same");
     if (!refused.ok()) return refused;
-  } else if (options.clock == "fixed") {
+  }
+  if (options.clock != "model") {
+    absl::Status refused =
+        Refuse({{"--step-time-preset", options.step_time_preset.has_value()}},
+               "needs --clock model");
+    if (!refused.ok()) return refused;
+  }
+  if (options.clock == "iteration") {
+    simulation.clock = ClockKind::kIteration;
+    return Refuse({{"--slo-ttft", options.slo_ttft.has_value()},
+                   {"--slo-tpot", options.slo_tpot.has_value()}},
+                  "needs --clock fixed or model: the iteration clock counts "
+                  "steps");
+  }
+  if (options.clock == "fixed") {
     simulation.clock = ClockKind::kFixed;
     if (!options.step_time) {
       return OptionError("--clock fixed needs --step-time, for example 20ms");
@@ -116,24 +127,58 @@ absl::StatusOr<SimulationOptions> PlanSimulation(
       return OptionError("--step-time must be from 1ns to 1min");
     }
     simulation.step_ns = *step_ns;
-  } else if (options.clock == "model") {
-    return OptionError(
-        "--clock model is not available yet: use iteration or fixed");
-  } else {
-    return OptionError(absl::StrFormat(
-        "unknown --clock '%s': use iteration or fixed", options.clock));
+    return absl::OkStatus();
   }
+  if (options.clock == "model") {
+    simulation.clock = ClockKind::kModel;
+    return absl::OkStatus();
+  }
+  return OptionError(absl::StrFormat(
+      "unknown --clock '%s': use iteration, fixed or model", options.clock));
+}
+
+absl::StatusOr<ServiceLevel> PlanServiceLevel(const SimOptions& options) {
+  ServiceLevel level;
+  const struct {
+    const char* option;
+    const std::optional<std::string>& text;
+    std::optional<std::int64_t>& limit_ns;
+  } limits[] = {{"--slo-ttft", options.slo_ttft, level.ttft_ns},
+                {"--slo-tpot", options.slo_tpot, level.tpot_ns}};
+  for (const auto& [option, text, limit_ns] : limits) {
+    if (!text) continue;
+    const absl::StatusOr<std::int64_t> parsed = ParseDurationNs(*text);
+    if (!parsed.ok()) return InOption(option, parsed.status());
+    limit_ns = *parsed;
+  }
+  return level;
+}
+
+/// Clock, limits and watermark; pool, length and step times come later.
+absl::StatusOr<SimulationOptions> PlanSimulation(
+    const SimOptions& options, const std::vector<Policy>& policies) {
+  SimulationOptions simulation;
+  simulation.demand = options.demand;
+  simulation.saturate = options.saturate;
+  absl::Status clock = PlanClock(options, simulation);
+  if (!clock.ok()) return clock;
   const bool saturated =
       options.saturate || simulation.clock == ClockKind::kIteration;
   if (saturated && options.demand) {
     return OptionError(
-        "--demand needs arrival times: give --clock fixed with --step-time, "
-        "and no --saturate");
+        "--demand needs arrival times: give --clock fixed or model, and no "
+        "--saturate");
   }
   if (saturated && options.rate) {
     return OptionError(
         "--rate sets arrival times, which --saturate and --clock iteration "
-        "ignore: give --clock fixed with --step-time");
+        "ignore: give --clock fixed or model, and no --saturate");
+  }
+  if (saturated) {
+    absl::Status refused =
+        Refuse({{"--slo-ttft", options.slo_ttft.has_value()}},
+               "counts from the arrival, which --saturate ignores");
+    if (!refused.ok()) return refused;
   }
   if (options.demand) {
     absl::Status refused =
@@ -222,6 +267,10 @@ absl::StatusOr<SimPlan> MakeSimPlan(const SimOptions& options) {
   if (!simulation.ok()) return simulation.status();
   plan.simulation = *std::move(simulation);
 
+  const absl::StatusOr<ServiceLevel> level = PlanServiceLevel(options);
+  if (!level.ok()) return level.status();
+  plan.level = *level;
+
   const absl::StatusOr<Weight> weight = ParseWeight(options.weight);
   if (!weight.ok()) return weight.status();
   plan.weight = *weight;
@@ -241,6 +290,9 @@ absl::StatusOr<SimPlan> MakeSimPlan(const SimOptions& options) {
   if (!model.ok()) return model.status();
   absl::StatusOr<ReportPool> pool = PlanPool(options, *model, *block_size);
   if (!pool.ok()) return pool.status();
+  absl::StatusOr<StepTime> step_time = PlanStepTime(options, *model);
+  if (!step_time.ok()) return step_time.status();
+  plan.simulation.step_time = *std::move(step_time);
   plan.model = std::move(model->report);
   plan.pool = *std::move(pool);
   plan.simulation.max_sequence_tokens = plan.model.max_sequence_tokens;

@@ -24,6 +24,7 @@ struct SimPlan {
   ReportPool pool;
   Weight weight = Weight::kTime;
   WindowKind window = WindowKind::kBusy;
+  ServiceLevel level;
 };
 
 /// Resolves names, sizes and defaults. InvalidArgument, NotFound or OutOfRange

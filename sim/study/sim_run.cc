@@ -92,6 +92,7 @@ Report MakeReport(const SimPlan& plan, const TraceSummary& trace,
   report.simulation = plan.simulation;
   report.weight = plan.weight;
   report.window = plan.window;
+  report.level = plan.level;
   report.version = PAGEDKV_VERSION;
   report.results = std::move(results);
   return report;

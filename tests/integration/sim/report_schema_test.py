@@ -26,6 +26,12 @@ RUNS = [
      "--num-blocks", "500", *FIXED, "--rate", "20"],
     ["--workload", "alpaca", *MODEL, "--gpu", "h100", "--weights", "26GB",
      *FIXED, "--saturate"],
+    ["--workload", "sharegpt", *MODEL, "--memory", "12GiB", "--clock", "model",
+     "--step-time-preset", "roofline", "--gpu", "h100", "--rate", "4",
+     "--slo-ttft", "500ms", "--slo-tpot", "50ms"],
+    ["--workload", "sharegpt", "--model", "llama-2-70b", "--num-blocks", "999",
+     "--clock", "model", "--step-time-preset", "splitwise-h100-tp8-llama-2-70b",
+     "--saturate", "--slo-tpot", "50ms"],
     # Nothing but a drain, and nothing that ever fits.
     ["--workload", "alpaca", *MODEL, "--memory", "12GiB", "--requests", "1"],
     ["--workload", "sharegpt", *MODEL, "--num-blocks", "2",

@@ -27,6 +27,7 @@ CAUSES = ["token", "reserved", "internal", "roundup", "cached_idle",
 SMALL = ["--workload", "sharegpt", "--requests", "500", "--model", "opt-13b",
          "--memory", "12GiB"]
 FIXED = ["--clock", "fixed", "--step-time", "20ms"]
+MODEL = ["--clock", "model", "--step-time-preset"]
 
 
 def run(*arguments, cwd=None):
@@ -79,7 +80,9 @@ class SimCommandTest(unittest.TestCase):
             ([*SMALL, "--tp", "3"], "3"),
             ([*SMALL, "--format", "yaml"], "table, json, csv or md"),
             ([*SMALL, "--prefix-cache", "on"], "not available yet"),
-            ([*SMALL, "--clock", "model"], "not available yet"),
+            ([*SMALL, "--clock", "model"], "--step-time-preset"),
+            ([*SMALL, *MODEL, "missing.json"], "missing.json"),
+            ([*SMALL, "--slo-ttft", "1s"], "--clock fixed or model"),
             ([*SMALL, *FIXED, "--demand"], "contradict"),
             ([*SMALL, "surplus"], "surplus"),
         ]:
@@ -231,6 +234,71 @@ class SimCommandTest(unittest.TestCase):
         for policy in results.values():
             self.assertEqual(set(policy["admit"]["blocked_s"].values()), {0})
 
+    def test_a_clock_that_models_time_gives_latency_and_goodput(self):
+        write_trace(self.folder / "trace.csv", 1000)
+        common = ["--trace", "trace.csv", "--model", "llama-3.1-8b",
+                  "--num-blocks", "3000", "--policies", "paged-16", *MODEL]
+        level = ["--slo-ttft", "100ms", "--slo-tpot", "7ms"]
+        result = run(*common, "roofline", "--gpu", "h100", *level, "--out",
+                     "out", cwd=self.folder)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("a bound, not a measurement", result.stdout)
+        report = self.check_files(self.folder / "out", ["paged-16"], 1000)
+        self.assertEqual(report["clock"]["preset"], "roofline")
+        paged = report["results"]["paged-16"]
+        with open(self.folder / "out" / "requests.csv", newline="",
+                  encoding="utf-8") as file:
+            requests = [{key: float(row[key])
+                         for key in ["arrival_s", "admit_s", "first_token_s",
+                                     "finish_s", "output", "preemptions"]}
+                        for row in csv.DictReader(file)]
+        # The report's figures are those of the rows.
+        times = {
+            "ttft_s": [r["first_token_s"] - r["arrival_s"] for r in requests],
+            "tpot_s": [(r["finish_s"] - r["first_token_s"]) /
+                       (r["output"] - 1) for r in requests if r["output"] > 1],
+            "e2e_s": [r["finish_s"] - r["arrival_s"] for r in requests],
+            "queue_s": [r["admit_s"] - r["arrival_s"] for r in requests]}
+        for name, values in times.items():
+            values.sort()
+            figures = paged["latency"][name]
+            self.assertAlmostEqual(figures["max"], values[-1], 5)
+            self.assertAlmostEqual(figures["mean"], sum(values) / len(values),
+                                   5)
+            for quantile, figure in [(50, "p50"), (90, "p90"), (99, "p99")]:
+                exact = values[-(-quantile * len(values) // 100) - 1]
+                self.assertAlmostEqual(figures[figure], exact,
+                                       delta=0.001 * exact + 1e-5)
+        self.assertAlmostEqual(
+            paged["throughput"]["output_tokens_per_s"],
+            sum(r["output"] for r in requests) / paged["duration_s"], 2)
+        self.assertGreater(paged["goodput"]["requests_pct"], 0)
+        self.assertLess(paged["goodput"]["requests_pct"], 100)
+
+        # Less efficient hardware is slower, and never better.
+        slower = run(*common, "roofline", "--gpu", "h100", *level, "--format",
+                     "json", "--compute-efficiency", "0.5",
+                     "--bandwidth-efficiency", "0.5", cwd=self.folder)
+        slow = json.loads(slower.stdout)["results"]["paged-16"]
+        self.assertGreater(slow["latency"]["tpot_s"]["mean"],
+                           1.5 * paged["latency"]["tpot_s"]["mean"])
+        self.assertLess(slow["goodput"]["requests_pct"],
+                        paged["goodput"]["requests_pct"])
+
+    def test_a_demand_run_may_have_a_model_of_time(self):
+        write_trace(self.folder / "trace.csv", 600)
+        result = run("--trace", "trace.csv", "--model", "llama-2-13b",
+                     "--demand", *MODEL, "roofline", "--gpu", "h100",
+                     "--format", "json", "--policies",
+                     "contiguous-max-exact,contiguous-pow2,concat,paged-16",
+                     cwd=self.folder)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        results = json.loads(result.stdout)["results"]
+        for policy in results.values():
+            self.assertEqual(set(policy["admit"]["blocked_s"].values()), {0})
+            self.assertEqual(policy["latency"],
+                             results["paged-16"]["latency"])
+
     def test_each_format_is_itself(self):
         table = run(*SMALL).stdout
         self.assertTrue(table.startswith("pool: 15,728 slots"), table)
@@ -276,6 +344,8 @@ class SimCommandTest(unittest.TestCase):
                        "--config", "--kv-bytes-per-token", "--memory",
                        "--num-blocks", "--gpu", "--demand", "--max-seq-len",
                        "--dtype", "--clock", "--step-time", "--saturate",
+                       "--step-time-preset", "--compute-efficiency",
+                       "--bandwidth-efficiency", "--slo-ttft", "--slo-tpot",
                        "--rate", "--requests", "--seed", "--max-num-seqs",
                        "--max-num-batched-tokens", "--watermark",
                        "--prefix-cache", "--weight", "--window", "--format",

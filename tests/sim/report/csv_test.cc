@@ -46,7 +46,7 @@ TEST(CsvTest, HeadersAreThePublishedOnes) {
   EXPECT_EQ(kRequestsHeader,
             "policy,id,arrival_s,prompt,output,admit_s,finish_s,slots_granted,"
             "waste_slot_s,reserved_slot_s,preemptions,hit_tokens,"
-            "blocked_cause\n");
+            "blocked_cause,first_token_s\n");
 }
 
 TEST(CsvTest, ATimeseriesRowShowsTheMeansOfItsWindow) {
@@ -106,9 +106,10 @@ TEST(CsvTest, ARequestRowLeavesEmptyWhatNeverHappened) {
   record.rejected = true;
   EXPECT_EQ(RequestRow("contiguous-max", record),
             "contiguous-max,12,1.5,374,44,,,0,0.000000,0.000000,0,0,"
-            "rejected\n");
+            "rejected,\n");
   record.rejected = false;
   record.admit_ns = 2'000'000'000;
+  record.first_token_ns = 2'500'000'000;
   record.finish_ns = 3'000'000'020;
   record.slots_granted = 2'048;
   record.waste_slot_s = 1631.5;
@@ -116,10 +117,10 @@ TEST(CsvTest, ARequestRowLeavesEmptyWhatNeverHappened) {
   record.preemptions = 1;
   EXPECT_EQ(RequestRow("contiguous-max", record),
             "contiguous-max,12,1.5,374,44,2,3.00000002,2048,1631.500000,"
-            "22.000000,1,0,\n");
+            "22.000000,1,0,,2.5\n");
   record.blocked_cause = Cause::kBlockedFragmented;
   EXPECT_THAT(RequestRow("contiguous-max", record),
-              ::testing::EndsWith(",1,0,blocked_fragmented\n"));
+              ::testing::EndsWith(",1,0,blocked_fragmented,2.5\n"));
 }
 
 }  // namespace

@@ -9,10 +9,13 @@ namespace {
 
 constexpr std::int64_t kSecond = 1'000'000'000;
 
+constexpr ServiceLevel kExampleLevel = {.ttft_ns = 3 * kSecond};
+
 StatisticsOptions ExampleOptions() {
   StatisticsOptions options;
   options.window = WindowKind::kSaturated;
   options.num_requests = 1'000;
+  options.level = kExampleLevel;
   return options;
 }
 
@@ -25,6 +28,7 @@ PolicyResult ExampleResult(PolicyKind kind, double batch) {
       ComputeMetrics(statistics, result.policy, ClockKind::kFixed, 1);
   result.metrics.batch_mean = Estimate{batch, std::nullopt};
   result.requests = statistics.requests();
+  result.latency = statistics.latency();
   result.num_events = statistics.num_events();
   result.totals.steps = 40;
   result.totals.end_ns = 40 * kSecond;
@@ -60,6 +64,9 @@ void RunExample(int num_steps, RunStatistics& statistics) {
     record.prompt_tokens = 10;
     record.output_tokens = 7;
     record.slots_granted = 16 + 100 * id;
+    record.admit_ns = id * kSecond;
+    record.first_token_ns = (2 + id) * kSecond;
+    record.finish_ns = record.first_token_ns + 6 * kSecond / 10;
     statistics.OnRequest(record);
   }
   for (int step = 0; step < num_steps; ++step) {
@@ -94,6 +101,7 @@ Report ExampleReport() {
   report.simulation.capacity = TokenCount(1'000);
   report.simulation.max_sequence_tokens = TokenCount(2'048);
   report.window = WindowKind::kSaturated;
+  report.level = kExampleLevel;
   report.results.push_back(ExampleResult(PolicyKind::kContiguousMax, 1.5));
   report.results.push_back(ExampleResult(PolicyKind::kPaged, 3));
   report.results.push_back(ExampleResult(PolicyKind::kConcat, 3));

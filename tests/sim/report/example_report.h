@@ -14,11 +14,14 @@ namespace pagedkv::sim {
 CauseSlots ExampleSlots();
 
 /// `num_steps` steps of one second with `ExampleSlots`, 3 resident sequences
-/// and one waiting, after warm-up and before the drain.
+/// and one waiting, after warm-up and before the drain. Three requests of 10
+/// and 7 tokens arrived at 0, were admitted after 0, 1 and 2 s, had their first
+/// token after 2, 3 and 4 s and the six others within another 600 ms.
 void RunExample(int num_steps, RunStatistics& statistics);
 
 /// contiguous-max with that state and half the batch, then paged-16, then
-/// concat, on the `fixed` clock with 1,000 bytes per token.
+/// concat, on the `fixed` clock with 1,000 bytes per token; a TTFT of at most 3
+/// s is asked for.
 Report ExampleReport();
 
 }  // namespace pagedkv::sim

@@ -71,6 +71,68 @@ TEST(ReportJsonTest, StatesPolicyPoolModelAndResults) {
   EXPECT_EQ(report["results"]["concat"]["growth"]["copied_bytes"], 5'000'000);
 }
 
+TEST(ReportJsonTest, StatesLatencyThroughputAndGoodput) {
+  const nlohmann::json report = Parse(ReportToJson(ExampleReport()));
+  EXPECT_EQ(report["service_level"]["ttft_s"], 3.0);
+  EXPECT_EQ(report["service_level"]["tpot_s"], nullptr);
+  const nlohmann::json& paged = report["results"]["paged-16"];
+  const nlohmann::json& latency = paged["latency"];
+  EXPECT_EQ(latency["ttft_s"]["mean"], 3.0);
+  EXPECT_EQ(latency["ttft_s"]["max"], 4.0);
+  EXPECT_NEAR(latency["ttft_s"]["p50"].get<double>(), 3.0, 0.003);
+  EXPECT_EQ(latency["tpot_s"]["p99"], 0.1);
+  EXPECT_EQ(latency["e2e_s"]["mean"], 3.6);
+  EXPECT_EQ(latency["queue_s"]["mean"], 1.0);
+  EXPECT_EQ(latency["worst_ttft"].size(), 3u);
+  EXPECT_EQ(latency["worst_ttft"][0]["id"], 2);
+  EXPECT_EQ(latency["worst_ttft"][0]["queue_s"], 2.0);
+  EXPECT_EQ(paged["throughput"]["output_tokens_per_s"], 0.525);
+  EXPECT_EQ(paged["throughput"]["requests_per_s"], 0.075);
+  EXPECT_EQ(paged["goodput"]["requests_pct"], 66.666667);
+  EXPECT_EQ(paged["goodput"]["requests_per_s"], 0.05);
+}
+
+TEST(ReportJsonTest, WhereArrivalsAreIgnoredOnlyLaterTokensAreTimed) {
+  Report report = ExampleReport();
+  report.simulation.saturate = true;
+  report.level = {};
+  const nlohmann::json json = Parse(ReportToJson(report));
+  const nlohmann::json& paged = json["results"]["paged-16"];
+  EXPECT_EQ(paged["latency"]["ttft_s"], nullptr);
+  EXPECT_EQ(paged["latency"]["tpot_s"]["mean"], 0.1);
+  EXPECT_TRUE(paged["latency"]["worst_ttft"].empty());
+  EXPECT_EQ(paged["goodput"], nullptr);
+  EXPECT_EQ(paged["throughput"]["requests_per_s"], 0.075);
+
+  report.simulation.clock = ClockKind::kIteration;
+  const nlohmann::json steps = Parse(ReportToJson(report));
+  EXPECT_EQ(steps["results"]["paged-16"]["latency"], nullptr);
+  EXPECT_EQ(steps["results"]["paged-16"]["throughput"], nullptr);
+}
+
+TEST(ReportJsonTest, TheClockNamesItsPresetAndWhereItIsFrom) {
+  Report report = ExampleReport();
+  const nlohmann::json fixed = Parse(ReportToJson(report))["clock"];
+  EXPECT_EQ(fixed["kind"], "fixed");
+  EXPECT_EQ(fixed["preset"], nullptr);
+  EXPECT_EQ(fixed["step_s"], 1.0);
+  report.simulation.clock = ClockKind::kModel;
+  report.simulation.step_time = {.preset = "fit",
+                                 .model = "opt-13b",
+                                 .source = "a run",
+                                 .serial = {.per_step = 12},
+                                 .memory = {.per_resident_token = 7}};
+  const nlohmann::json clock = Parse(ReportToJson(report))["clock"];
+  EXPECT_EQ(clock["kind"], "model");
+  EXPECT_EQ(clock["preset"], "fit");
+  EXPECT_EQ(clock["source"], "a run");
+  EXPECT_EQ(clock["model"], "opt-13b");
+  EXPECT_EQ(clock["step_s"], nullptr);
+  EXPECT_EQ(clock["step_time_fs"]["serial"]["per_step"], 12);
+  EXPECT_EQ(clock["step_time_fs"]["memory"]["per_resident_token"], 7);
+  EXPECT_EQ(clock["step_time_fs"]["compute"]["per_step"], 0);
+}
+
 TEST(ReportJsonTest, WhatIsNotKnownIsNull) {
   Report report = ExampleReport();
   report.model.kv_bytes_per_token.reset();

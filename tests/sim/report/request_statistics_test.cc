@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "sim/report/worst_requests.h"
+
 namespace pagedkv::sim {
 namespace {
 
@@ -40,8 +42,8 @@ TEST(RequestStatisticsTest, KeepsTheTenWorstByWasteAndThenById) {
   for (std::int64_t id = 0; id < 30; ++id) {
     statistics.Add(Finished(id, id % 3));
   }
-  ASSERT_EQ(statistics.worst().size(), RequestStatistics::kNumWorst);
-  for (std::size_t i = 0; i < RequestStatistics::kNumWorst; ++i) {
+  ASSERT_EQ(statistics.worst().size(), kNumWorst);
+  for (std::size_t i = 0; i < kNumWorst; ++i) {
     EXPECT_EQ(statistics.worst()[i].waste_slots, 2);
     EXPECT_EQ(statistics.worst()[i].id, static_cast<std::int64_t>(3 * i + 2));
   }

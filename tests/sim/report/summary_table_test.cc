@@ -32,22 +32,61 @@ TEST(SummaryTableTest, EchoesThePoolFirstAndSaysWhatThePercentagesAreOf) {
             "percent of the pool; weight: time; window: saturated, without "
             "warm-up and drain; maximum length: 2,048 tokens; clock: fixed, 1 "
             "s per step");
+  EXPECT_EQ(lines[3], "goodput: TTFT within 3 s");
 }
 
 TEST(SummaryTableTest, HasThePapersColumnsAndALineForEachPolicy) {
   const std::vector<std::string> lines =
       absl::StrSplit(SummaryToText(ExampleReport()), '\n');
-  ASSERT_GE(lines.size(), 8u);
+  ASSERT_GE(lines.size(), 14u);
   // 410 slots of 1,000 bytes wasted for 40 s are 0.0000046 GB hours.
-  EXPECT_EQ(lines[4],
+  EXPECT_EQ(lines[5],
             "policy         |  token % +- | reserved % | internal % | ext & "
             "other % | batch | vs base | preempt | GB-h wasted");
-  EXPECT_EQ(lines[5],
+  EXPECT_EQ(lines[6],
             "contiguous-max | 40.0 +- 0.0 |       10.0 |       20.0 |          "
             "30.0 |  1.50 |   1.00x |   1,234 |        0.00");
-  EXPECT_EQ(lines[6],
+  EXPECT_EQ(lines[7],
             "paged-16       | 40.0 +- 0.0 |       10.0 |       20.0 |          "
             "30.0 |  3.00 |   2.00x |   1,234 |        0.00");
+}
+
+TEST(SummaryTableTest, TimesHaveATableOfTheirOwn) {
+  const std::vector<std::string> lines =
+      absl::StrSplit(SummaryToText(ExampleReport()), '\n');
+  ASSERT_GE(lines.size(), 14u);
+  EXPECT_EQ(lines[10],
+            "policy         | TTFT p50 s |   p90 |   p99 | TPOT p50 ms |     "
+            "p99 | e2e p50 s |   p99 | queue p99 s | tokens/s | requests/s | "
+            "goodput %");
+  EXPECT_EQ(lines[11],
+            "contiguous-max |      3.001 | 4.000 | 4.000 |     100.000 | "
+            "100.000 |     3.601 | 4.600 |       2.000 |      0.5 |      0.075 "
+            "|      66.7");
+}
+
+TEST(SummaryTableTest, WhatAnIgnoredArrivalLeavesOpenIsADash) {
+  Report report = ExampleReport();
+  report.simulation.saturate = true;
+  EXPECT_THAT(
+      SummaryToText(report),
+      HasSubstr("\npaged-16       |          - |   - |   - |     100.000 "
+                "| 100.000 |         - |   - |           - |"));
+  report.simulation.clock = ClockKind::kIteration;
+  EXPECT_THAT(SummaryToText(report), Not(HasSubstr("TTFT p50")));
+}
+
+TEST(SummaryTableTest, TheModelClockIsNamedWithItsSource) {
+  Report report = ExampleReport();
+  report.simulation.clock = ClockKind::kModel;
+  report.simulation.step_time = {
+      .preset = "fit", .model = "another", .source = "fitted to a run"};
+  const std::string text = SummaryToText(report);
+  EXPECT_THAT(text, HasSubstr("; clock: model, fit\n"));
+  EXPECT_THAT(text, HasSubstr("\nstep times: fitted to a run\n"));
+  EXPECT_THAT(
+      report.Warnings(),
+      ::testing::Contains("the step times of fit are of another, not opt-13b"));
 }
 
 TEST(SummaryTableTest, ConcatSaysWhatGrowingCosts) {
@@ -90,7 +129,10 @@ TEST(SummaryTableTest, CsvCarriesTheConditionsInItsRows) {
   ASSERT_EQ(lines.size(), 5u);
   EXPECT_EQ(lines[2],
             "paged-16,time,saturated,2048,40.000000,40.000000,40.000000,"
-            "10.000000,20.000000,30.000000,3.000000,2.000000,1234,0.000005");
+            "10.000000,20.000000,30.000000,3.000000,2.000000,1234,0.000005,"
+            "3.000000,3.001025,4.000000,4.000000,0.100000,0.100000,0.100000,"
+            "0.100000,3.600000,3.600810,4.600000,4.600000,1.000000,0.999817,"
+            "2.000000,2.000000,0.525000,0.075000,66.666667");
 }
 
 TEST(ReportTest, WarnsOfEverythingThatWasLeftOut) {

@@ -35,6 +35,14 @@ SimOptions ValidFixedOptions() {
   return options;
 }
 
+SimOptions ValidRooflineOptions() {
+  SimOptions options = ValidOptions();
+  options.clock = "model";
+  options.step_time_preset = "roofline";
+  options.gpu = "h100";
+  return options;
+}
+
 SimPlan Plan(const SimOptions& options) {
   const absl::StatusOr<SimPlan> plan = MakeSimPlan(options);
   EXPECT_TRUE(plan.ok()) << plan.status();
@@ -73,6 +81,36 @@ TEST(SimPlanTest, AnOpenQueueIsLookedAtWhileItIsBusy) {
   SimOptions saturated = ValidFixedOptions();
   saturated.saturate = true;
   EXPECT_EQ(Plan(saturated).window, WindowKind::kSaturated);
+}
+
+TEST(SimPlanTest, WithTheRooflineAGpuMayStandBesideThePool) {
+  SimOptions options = ValidRooflineOptions();
+  options.compute_efficiency = 0.5;
+  options.tensor_parallel = 2;
+  options.slo_ttft = "500ms";
+  options.slo_tpot = "50ms";
+  const SimPlan plan = Plan(options);
+  EXPECT_EQ(plan.pool.description, "--memory 12GiB on each of 2 GPUs");
+  EXPECT_EQ(plan.simulation.clock, ClockKind::kModel);
+  const StepTime& time = plan.simulation.step_time;
+  EXPECT_EQ(time.preset, "roofline");
+  EXPECT_THAT(time.source, HasSubstr("opt-13b on h100, tensor parallel 2"));
+  EXPECT_THAT(time.source, HasSubstr("at 0.5 of the peak FLOP/s"));
+  EXPECT_EQ(plan.level.ttft_ns, 500'000'000);
+  EXPECT_EQ(plan.level.tpot_ns, 50'000'000);
+
+  options.memory.reset();
+  EXPECT_EQ(Plan(options).pool.source, "gpu");
+  EXPECT_EQ(Plan(options).simulation.step_time.memory, time.memory);
+}
+
+TEST(SimPlanTest, APublishedTableNeedsNoGpu) {
+  SimOptions options = ValidOptions();
+  options.clock = "model";
+  options.step_time_preset = "splitwise-a100-tp8-llama-2-70b";
+  const StepTime time = Plan(options).simulation.step_time;
+  EXPECT_EQ(time.preset, "splitwise-a100-tp8-llama-2-70b");
+  EXPECT_GT(time.serial.per_step, 0);
 }
 
 TEST(SimPlanTest, BlocksAreThoseOfTheFirstPagedPolicyUnlessSaid) {
@@ -285,9 +323,88 @@ const Mistake kMistakes[] = {
      },
      "leaves no memory for KV"},
     {"UnknownClock", [](SimOptions& o) { o.clock = "wall"; },
-     "use iteration or fixed"},
-    {"ClockToCome", [](SimOptions& o) { o.clock = "model"; },
-     "--clock model is not available yet"},
+     "use iteration, fixed or model"},
+    {"NoPreset", [](SimOptions& o) { o.clock = "model"; },
+     "--clock model needs --step-time-preset: roofline, splitwise-h100"},
+    {"UnknownPreset",
+     [](SimOptions& o) {
+       o.clock = "model";
+       o.step_time_preset = "abacus";
+     },
+     "'abacus' is neither a preset (roofline, splitwise-h100"},
+    {"PresetThatIsAFolder",
+     [](SimOptions& o) {
+       o.clock = "model";
+       o.step_time_preset = "/";
+     },
+     "--step-time-preset: /: the file cannot be read"},
+    {"PresetOfTheFixedClock",
+     [](SimOptions& o) {
+       o = ValidFixedOptions();
+       o.step_time_preset = "roofline";
+     },
+     "--step-time-preset needs --clock model"},
+    {"StepTimeOfTheModelClock",
+     [](SimOptions& o) {
+       o = ValidRooflineOptions();
+       o.step_time = "20ms";
+     },
+     "--step-time needs --clock fixed"},
+    {"RooflineWithoutGpu",
+     [](SimOptions& o) {
+       o = ValidRooflineOptions();
+       o.gpu.reset();
+     },
+     "roofline needs --model and --gpu"},
+    {"RooflineWithoutModel",
+     [](SimOptions& o) {
+       o = ValidRooflineOptions();
+       o.model.reset();
+       o.kv_bytes_per_token = 1'000;
+       o.max_seq_len = 100;
+     },
+     "roofline needs --model and --gpu"},
+    {"RooflineBeyondTheBound",
+     [](SimOptions& o) {
+       o = ValidRooflineOptions();
+       o.compute_efficiency = 1.5;
+     },
+     "the compute efficiency must be from 0.01 to 1"},
+    {"EfficiencyOfATable",
+     [](SimOptions& o) {
+       o = ValidRooflineOptions();
+       o.gpu.reset();
+       o.step_time_preset = "splitwise-h100-tp8-llama-2-70b";
+       o.compute_efficiency = 0.5;
+     },
+     "--compute-efficiency needs --step-time-preset roofline"},
+    {"GpuBesideAPoolWithoutRoofline",
+     [](SimOptions& o) {
+       o = ValidRooflineOptions();
+       o.step_time_preset = "splitwise-h100-tp8-llama-2-70b";
+     },
+     "--memory and --gpu contradict each other"},
+    {"UtilizationOfAGpuThatIsNoPool",
+     [](SimOptions& o) {
+       o = ValidRooflineOptions();
+       o.gpu_memory_utilization = 0.5;
+     },
+     "--gpu-memory-utilization needs a pool from --gpu"},
+    {"ServiceLevelOfSteps", [](SimOptions& o) { o.slo_tpot = "50ms"; },
+     "--slo-tpot needs --clock fixed or model"},
+    {"ServiceLevelWithoutUnit",
+     [](SimOptions& o) {
+       o = ValidFixedOptions();
+       o.slo_ttft = "500";
+     },
+     "--slo-ttft: '500'"},
+    {"FirstTokenSinceAnArrivalThatIsIgnored",
+     [](SimOptions& o) {
+       o = ValidFixedOptions();
+       o.saturate = true;
+       o.slo_ttft = "1s";
+     },
+     "--slo-ttft counts from the arrival"},
     {"StepTimeOfIterations", [](SimOptions& o) { o.step_time = "20ms"; },
      "--step-time needs --clock fixed"},
     {"NoStepTime", [](SimOptions& o) { o.clock = "fixed"; },
