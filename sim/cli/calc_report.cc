@@ -16,8 +16,8 @@
 #include "pagedkv/kv_cache_plan.h"
 #include "pagedkv/kv_geometry.h"
 #include "pagedkv/types.h"
-#include "sim/study/units.h"
 #include "sim/report/decimal.h"
+#include "sim/study/units.h"
 
 namespace pagedkv::sim {
 namespace {

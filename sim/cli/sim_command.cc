@@ -14,7 +14,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 
+#include "pagedkv/eviction_policy.h"
 #include "sim/cli/sweep_points.h"
 #include "sim/report/report_json.h"
 #include "sim/report/summary_table.h"
@@ -259,7 +261,18 @@ void AddSchedulingOptions(CLI::App& sim, SimOptions& options) {
                                  defaults.watermark))
       ->group(group);
   sim.add_option("--prefix-cache", options.prefix_cache,
-                 "on or off; on is not available yet")
+                 "on or off: paged policies share blocks of equal content, "
+                 "where the workload tells it")
+      ->capture_default_str()
+      ->group(group);
+  sim.add_option("--eviction", options.eviction,
+                 "With --prefix-cache on, which idle block goes first: " +
+                     absl::StrJoin(EvictionPolicyNames(), ", ") +
+                     " (default: lru)")
+      ->group(group);
+  sim.add_option("--sessions", options.sessions,
+                 "closed: a turn of a session arrives after the turn before it "
+                 "has finished; open: as recorded")
       ->capture_default_str()
       ->group(group);
 }

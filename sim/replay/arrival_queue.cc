@@ -40,8 +40,9 @@ absl::Status ArrivalQueue::ReadNext() {
   }
   if (request.arrival_ns < last_arrival_ns_) {
     return absl::InvalidArgumentError(absl::StrFormat(
-        "request %d arrives at %d ns, before the one above it or before 0",
-        index, request.arrival_ns));
+        "request %d arrives at %d ns, before %d ns: requests must be in order "
+        "of arrival, from 0 on",
+        index, request.arrival_ns, last_arrival_ns_));
   }
   last_arrival_ns_ = request.arrival_ns;
   const std::int64_t follows = request.follows;

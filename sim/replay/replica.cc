@@ -159,12 +159,7 @@ StepWork Replica::Advance(std::span<const ScheduledSequence> scheduled) {
     if (sequence.kind != ScheduledSequence::Kind::kRunning) {
       Life& life = lives_[index];
       LeaveQueue(life);
-      if (life.admit_ns < 0) {
-        life.admit_ns = now_ns_;
-        life.hit_tokens = sequence.num_computed;
-        totals_.prompt_tokens += requests_[sequence.request].prompt_tokens;
-        totals_.hit_tokens += sequence.num_computed;
-      }
+      if (life.admit_ns < 0) Admit(sequence, life);
     }
     if (present > ledger_.requested(index)) {
       const TraceRequest& request = requests_[sequence.request];
@@ -177,6 +172,17 @@ StepWork Replica::Advance(std::span<const ScheduledSequence> scheduled) {
     ledger_.Fill(index, present, now_ns_);
   }
   return work;
+}
+
+void Replica::Admit(const ScheduledSequence& sequence, Life& life) {
+  life.admit_ns = now_ns_;
+  life.hit_tokens = sequence.num_computed;
+  if (!options_.prefix_cache) return;
+  const BlockSize block = rule_.policy().block_size;
+  const TokenCount prompt(requests_[sequence.request].prompt_tokens);
+  totals_.hits.AddRequest(block.CoveringBlocks(prompt).value(), prompt);
+  totals_.hits.AddHits(block.FullBlocks(TokenCount(life.hit_tokens)).value(),
+                       block, prompt);
 }
 
 void Replica::Preempt(RequestId id) {

@@ -80,6 +80,8 @@ class Replica {
   };
 
   void Reject(const TraceRequest& request);
+  // For the first time.
+  void Admit(const ScheduledSequence& sequence, Life& life);
   void Preempt(RequestId id);
   // Returns what the step works on.
   StepWork Advance(std::span<const ScheduledSequence> scheduled);

@@ -13,6 +13,7 @@
 #include "pagedkv/types.h"
 #include "sim/accounting/causes.h"
 #include "sim/clock/step_time.h"
+#include "sim/hitcurve/hit_counts.h"
 #include "sim/replay/policy.h"
 #include "sim/trace/request_source.h"
 #include "sim/trace/trace_request.h"
@@ -122,8 +123,7 @@ struct SimulationTotals {
   std::int64_t peak_step_tokens = 0;  ///< most tokens computed by a step
   std::int64_t preemptions = 0;
   std::int64_t recomputed_tokens = 0;
-  std::int64_t prompt_tokens = 0;  ///< of the requests admitted
-  std::int64_t hit_tokens = 0;     ///< of these, found in the prefix cache
+  HitCounts hits;  ///< with `prefix_cache`: by requests as they are admitted
   std::int32_t max_preemptions_per_request = 0;
   std::int64_t livelocked_requests = 0;
   std::int64_t copied_slots = 0;  ///< concat: slots copied to grow

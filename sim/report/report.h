@@ -39,6 +39,12 @@ struct ReportPool {
   std::string description;          ///< for people: which options made it
 };
 
+/// What no prefix cache hits more than, from 0 to 1, weighted by blocks.
+struct HitBounds {
+  double infinite = 0;  ///< a cache that never evicts
+  double optimum = 0;   ///< one of the pool's size that knows the future
+};
+
 /// One policy's run.
 struct PolicyResult {
   Policy policy;
@@ -47,6 +53,7 @@ struct PolicyResult {
   RequestStatistics requests;
   LatencyStatistics latency;
   std::int64_t num_events = 0;
+  std::optional<HitBounds> hit_bounds = {};  ///< missing: not known
 };
 
 /// All that a run of `pagedkv sim` found out. The first policy is the baseline
@@ -89,6 +96,13 @@ struct Report {
   /// `slots` in bytes; missing if the bytes per token are not known.
   [[nodiscard]] std::optional<Bytes> SlotBytes(std::int64_t slots) const;
 };
+
+/// Whether the policy's sequences shared blocks of equal content.
+[[nodiscard]] inline bool UsesPrefixCache(const Report& report,
+                                          const PolicyResult& result) {
+  return report.simulation.prefix_cache &&
+         result.policy.kind == PolicyKind::kPaged;
+}
 
 }  // namespace pagedkv::sim
 

@@ -77,7 +77,8 @@ json PolicyToJson(const Policy& policy, const SimulationOptions& options) {
       result["kind"] = "paged";
       result["block_size"] = policy.block_size.value();
       result["watermark"] = options.watermark;
-      result["prefix_cache"] = false;
+      result["prefix_cache"] = options.prefix_cache;
+      if (options.prefix_cache) result["eviction"] = options.eviction_policy;
       return result;
     case PolicyKind::kConcat:
       result["kind"] = "concat";
@@ -156,6 +157,20 @@ json LatencyToJson(const Report& report, const LatencyStatistics& latency) {
                                       {"preemptions", request.preemptions},
                                       {"ttft_s", Seconds(request.ttft_ns)},
                                       {"queue_s", Seconds(request.queue_ns)}});
+  }
+  return document;
+}
+
+json HitToJson(const PolicyResult& result) {
+  const HitRates rates = result.totals.hits.rates();
+  json document = {{"block_weighted", rates.block},
+                   {"token_weighted", rates.token},
+                   {"request_mean", rates.request},
+                   {"infinite_bound", nullptr},
+                   {"belady_bound", nullptr}};
+  if (result.hit_bounds) {
+    document["infinite_bound"] = result.hit_bounds->infinite;
+    document["belady_bound"] = result.hit_bounds->optimum;
   }
   return document;
 }
@@ -239,6 +254,7 @@ json ResultToJson(const Report& report, const PolicyResult& result) {
        {{"finished", totals.finished}, {"rejected", totals.rejected}}},
       {"steps", totals.steps},
       {"duration_s", Seconds(totals.end_ns)}};
+  if (UsesPrefixCache(report, result)) document["hit"] = HitToJson(result);
   if (result.policy.kind == PolicyKind::kConcat) {
     document["growth"] = {
         {"copied_slots", totals.copied_slots},

@@ -172,6 +172,19 @@ std::string ServiceLevelLine(const ServiceLevel& level) {
   return "goodput: " + absl::StrJoin(limits, " and ");
 }
 
+std::string HitLine(const PolicyResult& result) {
+  const HitRates rates = result.totals.hits.rates();
+  std::string line = absl::StrFormat(
+      "%s: prefix hits %.4f of blocks, %.4f of tokens, %.4f mean of requests",
+      result.policy.id(), rates.block, rates.token, rates.request);
+  if (result.hit_bounds) {
+    absl::StrAppendFormat(
+        &line, "; of blocks at most %.4f knowing the future, %.4f unbounded",
+        result.hit_bounds->optimum, result.hit_bounds->infinite);
+  }
+  return line;
+}
+
 /// Figures that only some policies or modes have.
 std::vector<std::string> FootLines(const Report& report) {
   std::vector<std::string> lines;
@@ -182,6 +195,7 @@ std::vector<std::string> FootLines(const Report& report) {
           absl::StrFormat("%s: needs %s at its peak", result.policy.id(),
                           SlotsAndBytes(report, totals.capacity_slots)));
     }
+    if (UsesPrefixCache(report, result)) lines.push_back(HitLine(result));
     if (result.policy.kind == PolicyKind::kConcat) {
       lines.push_back(absl::StrFormat(
           "%s: copies %s to grow, and holds up to %s twice meanwhile",

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/study/policy_run.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_format.h"
 
 #include "sim/report/csv.h"
 #include "sim/report/metrics.h"
+#include "sim/study/hit_bounds.h"
 #include "sim/study/interrupt.h"
 
 namespace pagedkv::sim {
@@ -21,21 +23,30 @@ PolicyRun::PolicyRun(const SimPlan& plan, const Policy& policy,
       failed_(&failed),
       progress_(&progress) {}
 
-void PolicyRun::Run(std::span<const TraceRequest> requests) {
+void PolicyRun::Run(const LoadedWorkload& workload) {
   StatisticsOptions options;
   options.weight = plan_->weight;
   options.window = plan_->window;
-  options.num_requests = static_cast<std::int64_t>(requests.size());
+  options.num_requests = static_cast<std::int64_t>(workload.requests.size());
   options.window_ns = plan_->simulation.step_ns;
   options.level = plan_->level;
   statistics_.emplace(options);
   progress_->requests_total = options.num_requests;
 
+  SimulationOptions simulation = plan_->simulation;
+  simulation.trace_block =
+      BlockSize(std::max(1, workload.summary.trace_block_tokens));
   const absl::StatusOr<SimulationTotals> totals =
-      Simulate(policy_, plan_->simulation, requests, *this);
+      Simulate(policy_, simulation, workload.requests, *this);
   status_ = totals.status();
   if (totals.ok()) {
     totals_ = *totals;
+    if (simulation.prefix_cache && policy_.kind == PolicyKind::kPaged) {
+      const BlockCount blocks =
+          policy_.block_size.FullBlocks(simulation.capacity) - BlockCount(1);
+      hit_bounds_ = ComputeHitBounds(workload.requests, simulation.trace_block,
+                                     policy_.block_size, blocks);
+    }
     return;
   }
   *failed_ = true;
@@ -64,6 +75,7 @@ PolicyResult PolicyRun::Result() const {
       *statistics_, policy_, plan_->simulation.clock, plan_->workload.seed);
   result.requests = statistics_->requests();
   result.latency = statistics_->latency();
+  result.hit_bounds = hit_bounds_;
   result.num_events = statistics_->num_events();
   return result;
 }

@@ -5,7 +5,6 @@
 #include <atomic>
 #include <cstdint>
 #include <optional>
-#include <span>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -15,6 +14,7 @@
 #include "sim/report/report.h"
 #include "sim/report/run_statistics.h"
 #include "sim/study/sim_plan.h"
+#include "sim/workload/workload_source.h"
 
 namespace pagedkv::sim {
 
@@ -40,7 +40,7 @@ class PolicyRun : public SimulationObserver {
             std::optional<AtomicFile> requests_csv, std::atomic<bool>& failed,
             RunProgress& progress);
 
-  void Run(std::span<const TraceRequest> requests);
+  void Run(const LoadedWorkload& workload);
 
   void OnSample(const Sample& sample) override {
     statistics_->OnSample(sample);
@@ -66,6 +66,7 @@ class PolicyRun : public SimulationObserver {
   std::atomic<bool>* failed_;
   RunProgress* progress_;
   SimulationTotals totals_;
+  std::optional<HitBounds> hit_bounds_;
   absl::Status status_ = absl::UnknownError("not run");
 };
 

@@ -58,6 +58,8 @@ struct SimOptions {
   std::optional<std::int64_t> max_num_batched_tokens;
   std::optional<double> watermark;
   std::string prefix_cache = "off";
+  std::optional<std::string> eviction;
+  std::string sessions = "closed";
 
   // Report.
   std::string weight = "time";

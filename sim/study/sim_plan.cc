@@ -9,8 +9,10 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 
+#include "pagedkv/eviction_policy.h"
 #include "pagedkv/types.h"
 #include "sim/report/decimal.h"
 #include "sim/study/option_checks.h"
@@ -91,6 +93,49 @@ absl::StatusOr<WorkloadOptions> PlanWorkload(const SimOptions& options) {
   workload.strict = options.strict;
   workload.sort = options.sort;
   return workload;
+}
+
+/// Sharing of content, and sessions; returns `simulation` with them.
+absl::StatusOr<SimulationOptions> PlanPrefixCache(
+    const SimOptions& options, const std::vector<Policy>& policies,
+    SimulationOptions simulation) {
+  if (options.prefix_cache != "on" && options.prefix_cache != "off") {
+    return OptionError(absl::StrFormat(
+        "unknown --prefix-cache '%s': use on or off", options.prefix_cache));
+  }
+  simulation.prefix_cache = options.prefix_cache == "on";
+  if (simulation.prefix_cache) {
+    if (options.demand) {
+      return OptionError(
+          "--prefix-cache on contradicts --demand: an unbounded cache would "
+          "keep everything");
+    }
+    if (std::none_of(policies.begin(), policies.end(), [](const Policy& each) {
+          return each.kind == PolicyKind::kPaged;
+        })) {
+      return OptionError(
+          "--prefix-cache on needs a paged policy in --policies");
+    }
+  }
+  if (options.eviction) {
+    if (!simulation.prefix_cache) {
+      return OptionError("--eviction needs --prefix-cache on");
+    }
+    const std::vector<std::string> known = EvictionPolicyNames();
+    if (std::find(known.begin(), known.end(), *options.eviction) ==
+        known.end()) {
+      return OptionError(absl::StrFormat("unknown --eviction '%s': use %s",
+                                         *options.eviction,
+                                         absl::StrJoin(known, ", ")));
+    }
+    simulation.eviction_policy = *options.eviction;
+  }
+  if (options.sessions != "closed" && options.sessions != "open") {
+    return OptionError(absl::StrFormat(
+        "unknown --sessions '%s': use closed or open", options.sessions));
+  }
+  simulation.closed_loop = options.sessions == "closed";
+  return simulation;
 }
 
 /// The clock; the step times of --clock model come later.
@@ -208,14 +253,7 @@ absl::StatusOr<SimulationOptions> PlanSimulation(
     }
     simulation.watermark = *options.watermark;
   }
-  if (options.prefix_cache == "on") {
-    return OptionError("--prefix-cache on is not available yet: use off");
-  }
-  if (options.prefix_cache != "off") {
-    return OptionError(absl::StrFormat(
-        "unknown --prefix-cache '%s': use on or off", options.prefix_cache));
-  }
-  return simulation;
+  return PlanPrefixCache(options, policies, simulation);
 }
 
 absl::StatusOr<Weight> ParseWeight(const std::string& text) {

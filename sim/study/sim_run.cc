@@ -152,7 +152,7 @@ absl::StatusOr<std::vector<Report>> RunSimPlans(std::span<const SimPlan> plans,
         }
         PolicyRun run(plan, plan.policies[task.policy], std::nullopt, failed,
                       progress[i]);
-        run.Run((*workload)->requests);
+        run.Run(**workload);
         statuses[i] = run.status();
         if (!run.status().ok()) return;
         results[task.plan][task.policy] = run.Result();
@@ -205,7 +205,7 @@ absl::StatusOr<Report> RunSimPlan(const SimPlan& plan,
     const ProgressLine line(options.progress);
     RunTasks(
         runs.size(), options.num_threads,
-        [&](std::size_t i) { runs[i].Run(workload->requests); },
+        [&](std::size_t i) { runs[i].Run(*workload); },
         [&] { line.Show("sim", MeanShare(progress)); });
   }
   std::vector<absl::Status> statuses;

@@ -463,8 +463,22 @@ const Mistake kMistakes[] = {
        o.watermark = 0.01;
      },
      "--watermark needs a paged policy"},
-    {"PrefixCacheToCome", [](SimOptions& o) { o.prefix_cache = "on"; },
-     "--prefix-cache on is not available yet"},
+    {"PrefixCacheWithoutPaging",
+     [](SimOptions& o) {
+       o.prefix_cache = "on";
+       o.policies = "contiguous-max";
+     },
+     "--prefix-cache on needs a paged policy in --policies"},
+    {"EvictionWithoutPrefixCache", [](SimOptions& o) { o.eviction = "lfu"; },
+     "--eviction needs --prefix-cache on"},
+    {"UnknownEviction",
+     [](SimOptions& o) {
+       o.prefix_cache = "on";
+       o.eviction = "fifo";
+     },
+     "unknown --eviction 'fifo': use lru, lfu"},
+    {"UnknownSessions", [](SimOptions& o) { o.sessions = "half"; },
+     "unknown --sessions 'half': use closed or open"},
     {"UnknownPrefixCache", [](SimOptions& o) { o.prefix_cache = "yes"; },
      "use on or off"},
     {"UnknownWeight", [](SimOptions& o) { o.weight = "mass"; },
