@@ -8,6 +8,7 @@
 #include "sim/cli/command.h"
 #include "sim/cli/diff_command.h"
 #include "sim/cli/hitcurve_command.h"
+#include "sim/cli/plan_command.h"
 #include "sim/cli/sim_command.h"
 #include "sim/cli/trace_command.h"
 
@@ -25,6 +26,7 @@ int main(int argc, char** argv) {
   pagedkv::sim::AddCalcCommand(app, exit_code);
   pagedkv::sim::AddDiffCommand(app, exit_code);
   pagedkv::sim::AddHitcurveCommand(app, exit_code);
+  pagedkv::sim::AddPlanCommand(app, exit_code);
   pagedkv::sim::AddTraceCommand(app, exit_code);
 
   try {
