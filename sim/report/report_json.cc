@@ -11,7 +11,6 @@
 #include "sim/replay/router.h"
 #include "sim/report/canonical_json.h"
 #include "sim/report/kv_group_json.h"
-#include "sim/trace/sha256.h"
 
 namespace pagedkv::sim {
 namespace {
@@ -353,19 +352,17 @@ json ToJson(const ServiceLevel& level) {
 
 }  // namespace
 
-std::string ReportToJson(const Report& report) {
+nlohmann::json ReportToDocument(const Report& report) {
   const SimulationOptions& options = report.simulation;
   json policies = json::array();
   json results = json::object();
-  std::int64_t num_events = 0;
   for (const PolicyResult& result : report.results) {
     policies.push_back(PolicyToJson(result.policy, options));
     results[result.policy.id()] = ResultToJson(report, result);
-    num_events += result.num_events;
   }
   const std::optional<TokenCount>& slots = report.pool.slots;
   json document = {
-      {"schema", "pagedkv.report/1"},
+      {"schema", kReportSchema},
       {"inputs", InputsToJson(report)},
       {"model",
        {{"name", report.model.name},
@@ -394,13 +391,18 @@ std::string ReportToJson(const Report& report) {
   if (options.fleet.num_replicas > 1 || !options.fleet.outages.empty()) {
     document["fleet"] = FleetToJson(options.fleet);
   }
-  Sha256 hash;
-  hash.Update(CanonicalText(document));
-  document["hash"] = hash.Finish();
-  document["run"] = {{"version", report.version},
+  return document;
+}
+
+std::string ReportToJson(const Report& report) {
+  std::int64_t num_events = 0;
+  for (const PolicyResult& result : report.results) {
+    num_events += result.num_events;
+  }
+  return SealedText(ReportToDocument(report),
+                    {{"version", report.version},
                      {"wall_s", OrNull(report.wall_s)},
-                     {"events", num_events}};
-  return CanonicalText(document);
+                     {"events", num_events}});
 }
 
 }  // namespace pagedkv::sim
