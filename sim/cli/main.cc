@@ -8,6 +8,7 @@
 #include "sim/cli/command.h"
 #include "sim/cli/fit_command.h"
 #include "sim/cli/hitcurve_command.h"
+#include "sim/cli/reproduce_paper_command.h"
 #include "sim/cli/sim_command.h"
 #include "sim/cli/trace_command.h"
 
@@ -24,6 +25,7 @@ int main(int argc, char** argv) {
   pagedkv::sim::AddSimCommand(app, exit_code);
   pagedkv::sim::AddCalcCommand(app, exit_code);
   pagedkv::sim::AddHitcurveCommand(app, exit_code);
+  pagedkv::sim::AddReproducePaperCommand(app, exit_code);
   pagedkv::sim::AddTraceCommand(app, exit_code);
   pagedkv::sim::AddFitCommand(app, exit_code);
 

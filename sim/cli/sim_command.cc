@@ -16,9 +16,12 @@
 
 #include "pagedkv/eviction_policy.h"
 #include "sim/cli/read_options.h"
+#include "sim/cli/terminal.h"
+#include "sim/report/causes_plot.h"
 #include "sim/report/report_json.h"
 #include "sim/report/summary_table.h"
 #include "sim/study/interrupt.h"
+#include "sim/study/option_checks.h"
 #include "sim/study/sim_plan.h"
 #include "sim/study/sim_run.h"
 
@@ -29,13 +32,19 @@ struct State {
   SimOptions options;
   std::string format = "table";
   std::optional<std::string> out;
+  std::optional<std::string> chrome_trace;
   bool timing = false;
 };
 
 using Render = std::string (*)(const Report&);
 
+std::string TableWithPlot(const Report& report) {
+  return SummaryToText(report) + '\n' +
+         CausesPlot(report, GlyphsOfStandardOutput());
+}
+
 absl::StatusOr<Render> FindRender(const std::string& format) {
-  if (format == "table") return SummaryToText;
+  if (format == "table") return TableWithPlot;
   if (format == "json") return ReportToJson;
   if (format == "csv") return SummaryToCsv;
   if (format == "md") return SummaryToMarkdown;
@@ -47,11 +56,19 @@ int Run(const State& state) {
   EndOnInterrupt();
   const absl::StatusOr<Render> render = FindRender(state.format);
   if (!render.ok()) return ReportBadInput(render.status());
+  if (!state.out) {
+    absl::Status refused =
+        Refuse({{"--map-from", state.options.map_from.has_value()},
+                {"--map-span", state.options.map_span.has_value()}},
+               "is of the memory map in report.html: give --out");
+    if (!refused.ok()) return ReportBadInput(refused);
+  }
   const absl::StatusOr<SimPlan> plan = MakeSimPlan(state.options);
   if (!plan.ok()) return ReportBadInput(plan.status());
 
   SimRunOptions run_options;
   run_options.out = state.out;
+  run_options.chrome_trace = state.chrome_trace;
   run_options.timing = state.timing;
   run_options.progress = isatty(STDERR_FILENO) != 0;
   const absl::StatusOr<Report> report = RunSimPlan(*plan, run_options);
@@ -224,11 +241,6 @@ void AddSchedulingOptions(CLI::App& sim, SimOptions& options) {
                      absl::StrJoin(EvictionPolicyNames(), ", ") +
                      " (default: lru)")
       ->group(group);
-  sim.add_option("--sessions", options.sessions,
-                 "closed: a turn of a session arrives after the turn before it "
-                 "has finished; open: as recorded")
-      ->capture_default_str()
-      ->group(group);
 }
 
 void AddFleetOptions(CLI::App& sim, SimOptions& options) {
@@ -275,8 +287,20 @@ void AddReportOptions(CLI::App& sim, State& state) {
       ->capture_default_str()
       ->group(group);
   sim.add_option("--out", state.out,
-                 "A folder for report.json, report.md, timeseries.csv and "
-                 "requests.csv")
+                 "A folder for report.html, report.json, report.md, "
+                 "timeseries.csv and requests.csv")
+      ->group(group);
+  sim.add_option("--chrome-trace", state.chrome_trace,
+                 "A file for the schedules, which Perfetto and "
+                 "chrome://tracing open")
+      ->group(group);
+  sim.add_option("--map-from", state.options.map_from,
+                 "When the memory map of report.html begins, such as 600s "
+                 "(a step of --clock iteration is 1s; default: the start)")
+      ->group(group);
+  sim.add_option("--map-span", state.options.map_span,
+                 "How long it is, such as 30s (default: 1920 steps where the "
+                 "queue is saturated, otherwise the whole run)")
       ->group(group);
   sim.add_flag("--timing", state.timing,
                "Record the wall time in the report, which then differs from "

@@ -10,6 +10,7 @@
 
 #include "sim/replay/router.h"
 #include "sim/report/canonical_json.h"
+#include "sim/report/kv_group_json.h"
 #include "sim/trace/sha256.h"
 
 namespace pagedkv::sim {
@@ -383,6 +384,9 @@ std::string ReportToJson(const Report& report) {
       {"policies", policies},
       {"baseline", report.results.front().policy.id()},
       {"results", results},
+      {"kv_cache_groups", report.kv_cache_groups
+                              ? KvGroupsToJson(*report.kv_cache_groups)
+                              : json(nullptr)},
       {"warnings", report.Warnings()}};
   if (options.fleet.num_replicas > 1 || !options.fleet.outages.empty()) {
     document["fleet"] = FleetToJson(options.fleet);

@@ -2,6 +2,7 @@
 #include "sim/report/request_statistics.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "sim/replay/policy.h"
@@ -19,6 +20,7 @@ void RequestStatistics::Add(const RequestRecord& record) {
       record.id, record.prompt_tokens, record.output_tokens,
       std::max<std::int64_t>(0, record.slots_granted - FinalSlots(request))};
   ++num_finished_;
+  lengths_.Add(record.prompt_tokens, record.output_tokens);
   ++requests_by_waste_[waste.waste_slots];
 
   KeepWorst(waste, &RequestWaste::waste_slots, worst_);
@@ -35,6 +37,19 @@ std::int64_t RequestStatistics::WasteQuantile(double quantile) const {
     if (seen >= rank) break;
   }
   return waste;
+}
+
+std::vector<WasteRange> RequestStatistics::WasteRanges() const {
+  std::vector<WasteRange> ranges;
+  for (const auto& [slots, requests] : requests_by_waste_) {
+    const auto from = static_cast<std::int64_t>(
+        std::bit_floor(static_cast<std::uint64_t>(slots)));
+    if (ranges.empty() || ranges.back().from != from) {
+      ranges.push_back({from, from == 0 ? 0 : 2 * from - 1, 0});
+    }
+    ranges.back().requests += requests;
+  }
+  return ranges;
 }
 
 }  // namespace pagedkv::sim

@@ -14,6 +14,7 @@
 
 #include "sim/replay/router.h"
 #include "sim/report/decimal.h"
+#include "sim/report/kv_group_table.h"
 
 namespace pagedkv::sim {
 namespace {
@@ -200,16 +201,6 @@ std::string ServiceLevelLine(const ServiceLevel& level) {
   return "goodput: " + absl::StrJoin(limits, " and ");
 }
 
-std::vector<std::string> HeadLines(const Report& report) {
-  std::vector<std::string> lines = {PoolLine(report), WorkloadLine(report),
-                                    ConditionsLine(report)};
-  if (report.simulation.clock == ClockKind::kModel) {
-    lines.push_back("step times: " + report.simulation.step_time.source);
-  }
-  if (report.level.given()) lines.push_back(ServiceLevelLine(report.level));
-  return lines;
-}
-
 std::string HitLine(const PolicyResult& result) {
   const HitRates rates = result.totals.hits.rates();
   std::string line = absl::StrFormat(
@@ -314,20 +305,34 @@ void AppendLatencyCells(bool known, const LatencyHistogram& histogram,
 
 }  // namespace
 
+std::vector<std::string> SummaryHeadLines(const Report& report) {
+  std::vector<std::string> lines = {PoolLine(report), WorkloadLine(report),
+                                    ConditionsLine(report)};
+  if (report.simulation.clock == ClockKind::kModel) {
+    lines.push_back("step times: " + report.simulation.step_time.source);
+  }
+  if (report.level.given()) lines.push_back(ServiceLevelLine(report.level));
+  return lines;
+}
+
 std::string SummaryToText(const Report& report) {
-  std::string text = absl::StrJoin(HeadLines(report), "\n") + '\n';
+  std::string text = absl::StrJoin(SummaryHeadLines(report), "\n") + '\n';
   for (const Table& table : TablesOf(report)) {
     text += '\n';
     AppendText(table, text);
   }
   const std::vector<std::string> foot = FootLines(report);
   if (!foot.empty()) text += '\n' + absl::StrJoin(foot, "\n") + '\n';
+  if (report.kv_cache_groups) {
+    text += '\n' + KvGroupsToText(*report.kv_cache_groups);
+  }
   return text;
 }
 
 std::string SummaryToMarkdown(const Report& report) {
   std::string text = "# KV memory by policy\n\n";
-  for (const std::string& line : HeadLines(report)) text += "- " + line + '\n';
+  for (const std::string& line : SummaryHeadLines(report))
+    text += "- " + line + '\n';
   for (const Table& table : TablesOf(report)) {
     text += '\n';
     AppendMarkdown(table, text);
@@ -338,6 +343,9 @@ std::string SummaryToMarkdown(const Report& report) {
   }
   if (!foot.empty()) text += '\n';
   for (const std::string& line : foot) text += "- " + line + '\n';
+  if (report.kv_cache_groups) {
+    text += '\n' + KvGroupsToMarkdown(*report.kv_cache_groups);
+  }
   return text;
 }
 

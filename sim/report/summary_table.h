@@ -3,6 +3,7 @@
 #define SIM_REPORT_SUMMARY_TABLE_H_
 
 #include <string>
+#include <vector>
 
 #include "sim/report/report.h"
 
@@ -18,6 +19,9 @@ std::string SummaryToText(const Report& report);
 std::string SummaryToMarkdown(const Report& report);
 /// For a script: one header line, no prose; the conditions are columns.
 std::string SummaryToCsv(const Report& report);
+
+/// Pool, workload and conditions of the run, a line each.
+std::vector<std::string> SummaryHeadLines(const Report& report);
 
 }  // namespace pagedkv::sim
 

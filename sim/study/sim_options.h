@@ -63,7 +63,6 @@ struct SimOptions {
   std::optional<double> watermark;
   std::string prefix_cache = "off";
   std::optional<std::string> eviction;
-  std::string sessions = "closed";
 
   // Fleet.
   std::int32_t replicas = 1;
@@ -74,6 +73,8 @@ struct SimOptions {
   // Report.
   std::string weight = "time";
   std::optional<std::string> window;
+  std::optional<std::string> map_from;
+  std::optional<std::string> map_span;
   std::optional<std::string> slo_ttft;
   std::optional<std::string> slo_tpot;
 };

@@ -2,12 +2,15 @@
 #ifndef SIM_STUDY_SIM_PLAN_H_
 #define SIM_STUDY_SIM_PLAN_H_
 
+#include <optional>
 #include <vector>
 
 #include "absl/status/statusor.h"
 
 #include "sim/replay/policy.h"
 #include "sim/replay/simulation.h"
+#include "sim/report/kv_group_use.h"
+#include "sim/report/memory_map.h"
 #include "sim/report/report.h"
 #include "sim/report/run_statistics.h"
 #include "sim/study/sim_options.h"
@@ -22,8 +25,10 @@ struct SimPlan {
   SimulationOptions simulation;
   ReportModel model;
   ReportPool pool;
+  std::optional<HybridCache> hybrid;  ///< where the model has several groups
   Weight weight = Weight::kTime;
   WindowKind window = WindowKind::kBusy;
+  MemoryMapOptions memory_map;
   ServiceLevel level;
 };
 

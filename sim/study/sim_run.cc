@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <memory>
 #include <mutex>
 #include <span>
 #include <string>
@@ -20,7 +21,10 @@
 
 #include "sim/replay/simulation.h"
 #include "sim/report/atomic_file.h"
+#include "sim/report/chrome_trace.h"
 #include "sim/report/csv.h"
+#include "sim/report/html/sim_page.h"
+#include "sim/report/memory_map.h"
 #include "sim/report/report_json.h"
 #include "sim/report/run_statistics.h"
 #include "sim/report/summary_table.h"
@@ -41,10 +45,12 @@ struct SharedState {
 class PolicyRun : public SimulationObserver {
  public:
   PolicyRun(const Policy& policy, const StatisticsOptions& options,
+            const std::optional<MemoryMapOptions>& map,
             std::optional<AtomicFile> requests_csv, SharedState& shared)
       : policy_(policy),
         id_(policy.id()),
         statistics_(options),
+        memory_(map ? std::make_unique<MemoryMapRecorder>(*map) : nullptr),
         requests_csv_(std::move(requests_csv)),
         shared_(shared) {}
 
@@ -54,11 +60,27 @@ class PolicyRun : public SimulationObserver {
     if (!totals_.ok()) shared_.failed = true;
   }
 
-  void OnSample(const Sample& sample) override { statistics_.OnSample(sample); }
+  void OnSample(const Sample& sample) override {
+    statistics_.OnSample(sample);
+    if (schedule_) schedule_->OnSample(sample);
+  }
+  void OnAdmission(std::int64_t request, std::int64_t now_ns) override {
+    if (schedule_) schedule_->OnAdmission(request, now_ns);
+  }
+  void OnPreemption(std::int64_t request, std::int64_t now_ns) override {
+    if (schedule_) schedule_->OnPreemption(request, now_ns);
+  }
   void OnRequest(const RequestRecord& record) override {
     statistics_.OnRequest(record);
+    if (schedule_) schedule_->OnRequest(record);
     if (requests_csv_) requests_csv_->Append(RequestRow(id_, record));
     shared_.requests_done.fetch_add(1, std::memory_order_relaxed);
+  }
+  bool WatchesMemory() const override { return memory_ != nullptr; }
+  MemoryVisitor* WatchMemory(const Sample& sample) override {
+    // Of a fleet, the first replica's memory.
+    const bool watched = memory_ != nullptr && sample.replica == 0;
+    return watched && memory_->Wants(sample) ? memory_.get() : nullptr;
   }
   bool ShouldStop() override {
     return Interrupted() || shared_.failed.load(std::memory_order_relaxed);
@@ -69,6 +91,14 @@ class PolicyRun : public SimulationObserver {
     return totals_;
   }
   [[nodiscard]] const RunStatistics& statistics() const { return statistics_; }
+  /// From now on records its schedule, as that process of a trace.
+  void RecordSchedule(int process) { schedule_.emplace(process, id_); }
+  /// Missing if `RecordSchedule` was not called.
+  [[nodiscard]] std::optional<ChromeTraceProcess>& schedule() {
+    return schedule_;
+  }
+  /// Null if none was asked for.
+  [[nodiscard]] MemoryMapRecorder* memory() { return memory_.get(); }
   /// REQUIRES: it was given one.
   [[nodiscard]] AtomicFile& requests_csv() { return *requests_csv_; }
 
@@ -76,6 +106,8 @@ class PolicyRun : public SimulationObserver {
   Policy policy_;
   std::string id_;
   RunStatistics statistics_;
+  std::unique_ptr<MemoryMapRecorder> memory_;
+  std::optional<ChromeTraceProcess> schedule_;
   std::optional<AtomicFile> requests_csv_;
   SharedState& shared_;
   absl::StatusOr<SimulationTotals> totals_ = absl::UnknownError("not run");
@@ -153,8 +185,8 @@ class ReportFiles {
  public:
   static absl::StatusOr<ReportFiles> Create(const std::filesystem::path& out) {
     ReportFiles files;
-    for (const char* name :
-         {"requests.csv", "timeseries.csv", "report.md", "report.json"}) {
+    for (const char* name : {"requests.csv", "timeseries.csv", "report.md",
+                             "report.html", "report.json"}) {
       absl::StatusOr<AtomicFile> file = AtomicFile::Create(out / name);
       if (!file.ok()) return file.status();
       files.files_.push_back(*std::move(file));
@@ -165,13 +197,16 @@ class ReportFiles {
   absl::Status Write(const Report& report, std::vector<PolicyRun>& runs) {
     files_[0].Append(kRequestsHeader);
     files_[1].Append(kTimeseriesHeader);
+    std::vector<PolicyCourse> courses;
     for (PolicyRun& run : runs) {
+      courses.push_back({run.policy(), &run.statistics(), run.memory()});
       absl::Status status = files_[0].Append(run.requests_csv());
       if (!status.ok()) return status;
       files_[1].Append(TimeseriesRows(run.policy().id(), run.statistics()));
     }
     files_[2].Append(SummaryToMarkdown(report));
-    files_[3].Append(ReportToJson(report));
+    files_[3].Append(SimPage(report, courses));
+    files_[4].Append(ReportToJson(report));
     if (Interrupted()) return absl::CancelledError("interrupted");
     for (AtomicFile& file : files_) {
       absl::Status status = file.Commit();
@@ -184,6 +219,15 @@ class ReportFiles {
   std::vector<AtomicFile> files_;
 };
 
+absl::Status WriteChromeTrace(std::vector<PolicyRun>& runs, AtomicFile& file) {
+  std::vector<std::string> processes;
+  for (PolicyRun& run : runs) {
+    if (run.schedule()) processes.push_back(run.schedule()->TakeEvents());
+  }
+  file.Append(ChromeTrace(processes));
+  return file.Commit();
+}
+
 absl::StatusOr<std::vector<PolicyRun>> PrepareRuns(const SimPlan& plan,
                                                    const SimRunOptions& options,
                                                    std::int64_t num_requests,
@@ -195,6 +239,9 @@ absl::StatusOr<std::vector<PolicyRun>> PrepareRuns(const SimPlan& plan,
   statistics.window_ns = plan.simulation.step_ns;
   statistics.level = plan.level;
 
+  std::optional<MemoryMapOptions> map;
+  if (options.out) map = plan.memory_map;
+
   std::vector<PolicyRun> runs;
   runs.reserve(plan.policies.size());
   for (const Policy& policy : plan.policies) {
@@ -205,7 +252,10 @@ absl::StatusOr<std::vector<PolicyRun>> PrepareRuns(const SimPlan& plan,
       if (!part.ok()) return part.status();
       requests_csv.emplace(*std::move(part));
     }
-    runs.emplace_back(policy, statistics, std::move(requests_csv), shared);
+    runs.emplace_back(policy, statistics, map, std::move(requests_csv), shared);
+    if (options.chrome_trace) {
+      runs.back().RecordSchedule(static_cast<int>(runs.size()));
+    }
   }
   return runs;
 }
@@ -240,6 +290,15 @@ Report MakeReport(const SimPlan& plan, TraceSummary trace,
   return report;
 }
 
+absl::Status AddKvCacheGroups(const SimPlan& plan, Report& report) {
+  if (!plan.hybrid) return absl::OkStatus();
+  absl::StatusOr<KvGroupsReport> groups = ComputeKvGroupUse(
+      *plan.hybrid, report.results.front().requests.lengths());
+  if (!groups.ok()) return groups.status();
+  report.kv_cache_groups = *std::move(groups);
+  return absl::OkStatus();
+}
+
 void AddHitBounds(std::span<const TraceRequest> requests,
                   const SimulationOptions& simulation, Report& report) {
   for (PolicyResult& result : report.results) {
@@ -272,6 +331,13 @@ absl::StatusOr<Report> RunSimPlan(const SimPlan& plan,
     if (!created.ok()) return created.status();
     files.emplace(*std::move(created));
   }
+  std::optional<AtomicFile> chrome_trace;
+  if (options.chrome_trace) {
+    absl::StatusOr<AtomicFile> created =
+        AtomicFile::Create(*options.chrome_trace);
+    if (!created.ok()) return created.status();
+    chrome_trace.emplace(*std::move(created));
+  }
   SharedState shared;
   absl::StatusOr<std::vector<PolicyRun>> runs =
       PrepareRuns(plan, options,
@@ -285,6 +351,9 @@ absl::StatusOr<Report> RunSimPlan(const SimPlan& plan,
 
   Report report = MakeReport(plan, std::move(workload->summary), *runs);
   AddHitBounds(workload->requests, simulation, report);
+  if (absl::Status status = AddKvCacheGroups(plan, report); !status.ok()) {
+    return status;
+  }
   if (options.timing) {
     report.wall_s =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
@@ -292,6 +361,10 @@ absl::StatusOr<Report> RunSimPlan(const SimPlan& plan,
   }
   if (files) {
     absl::Status status = files->Write(report, *runs);
+    if (!status.ok()) return status;
+  }
+  if (chrome_trace) {
+    absl::Status status = WriteChromeTrace(*runs, *chrome_trace);
     if (!status.ok()) return status;
   }
   return report;

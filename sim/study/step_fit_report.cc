@@ -285,7 +285,7 @@ std::string StepFitToText(const StepFitReport& report) {
       "\nthe replay preempted %s times in all, recomputed %s tokens and found "
       "%s of %s prompt tokens in the prefix cache\n",
       Grouped(totals.preemptions), Grouped(totals.recomputed_tokens),
-      Grouped(totals.hit_tokens), Grouped(totals.prompt_tokens));
+      Grouped(totals.hits.hit_tokens), Grouped(totals.hits.tokens));
   text +=
       "\non requests that it did not see (fitted apart, to the others):\n"
       "fitted to            | requests | TTFT p50 s: measured | simulated | "
@@ -358,8 +358,8 @@ std::string StepFitToJson(const StepFitReport& report) {
         {{"steps", totals.steps},
          {"preemptions", totals.preemptions},
          {"recomputed_tokens", totals.recomputed_tokens},
-         {"prompt_tokens", totals.prompt_tokens},
-         {"hit_tokens", totals.hit_tokens}}}});
+         {"prompt_tokens", totals.hits.tokens},
+         {"hit_tokens", totals.hits.hit_tokens}}}});
 }
 
 }  // namespace pagedkv::sim
