@@ -62,6 +62,8 @@ absl::Status CheckFleet(const SimulationOptions& options) {
   return absl::OkStatus();
 }
 
+}  // namespace
+
 absl::Status CheckOptions(const SimulationOptions& options) {
   if (options.demand && IsSaturated(options)) {
     return absl::InvalidArgumentError(
@@ -94,6 +96,8 @@ absl::Status CheckOptions(const SimulationOptions& options) {
   }
   return CheckFleet(options);
 }
+
+namespace {
 
 // Sees nothing, but may still be told to stop.
 class SilentObserver : public SimulationObserver {

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 #include "pagedkv/types.h"
@@ -170,6 +171,10 @@ struct SimulationTotals {
   std::int64_t blocked_policy_ns = 0;
   std::vector<ReplicaTotals> replicas = {};  ///< empty: not a fleet
 };
+
+/// InvalidArgument, naming the option, if one is out of range or contradicts
+/// another.
+absl::Status CheckOptions(const SimulationOptions& options);
 
 /// Opens the workload from its beginning: a pass each.
 using OpenSource =

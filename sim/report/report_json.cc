@@ -55,6 +55,9 @@ json InputsToJson(const Report& report) {
       {"trace",
        {{"name", trace.name},
         {"format", trace.format},
+        {"synthetic_from", trace.synthetic_from.empty()
+                               ? json(nullptr)
+                               : json(trace.synthetic_from)},
         {"sha256", trace.sha256},
         {"rows", trace.rows},
         {"kept", trace.kept},

@@ -159,9 +159,11 @@ std::string PoolLine(const Report& report) {
 std::string WorkloadLine(const Report& report) {
   const TraceSummary& trace = report.inputs.trace;
   return absl::StrFormat(
-      "workload: %s (%s), %s of %s requests, %s prompt and %s output tokens",
-      trace.name, trace.format, Grouped(trace.kept), Grouped(trace.rows),
-      Grouped(trace.prompt_tokens), Grouped(trace.output_tokens));
+      "workload: %s (%s%s), %s of %s requests, %s prompt and %s output tokens",
+      trace.name, trace.format,
+      trace.synthetic_from.empty() ? "" : ", synthetic", Grouped(trace.kept),
+      Grouped(trace.rows), Grouped(trace.prompt_tokens),
+      Grouped(trace.output_tokens));
 }
 
 std::string ClockText(const SimulationOptions& options) {

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -19,10 +20,12 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
 
+#include "sim/replay/demand_replay.h"
 #include "sim/replay/simulation.h"
 #include "sim/report/atomic_file.h"
 #include "sim/report/chrome_trace.h"
 #include "sim/report/csv.h"
+#include "sim/report/decimal.h"
 #include "sim/report/html/sim_page.h"
 #include "sim/report/memory_map.h"
 #include "sim/report/report_json.h"
@@ -30,6 +33,8 @@
 #include "sim/report/summary_table.h"
 #include "sim/study/hit_bounds.h"
 #include "sim/study/interrupt.h"
+#include "sim/study/repeated_workload.h"
+#include "sim/trace/request_source.h"
 #include "sim/workload/workload_source.h"
 
 namespace pagedkv::sim {
@@ -40,6 +45,10 @@ struct SharedState {
   std::atomic<std::int64_t> requests_done = 0;
   std::atomic<bool> failed = false;
 };
+
+std::size_t NumProcessors() {
+  return std::max(1u, std::thread::hardware_concurrency());
+}
 
 /// The run of one policy, and what is kept of it. Used by one thread.
 class PolicyRun : public SimulationObserver {
@@ -56,8 +65,13 @@ class PolicyRun : public SimulationObserver {
 
   void Run(const SimulationOptions& options,
            std::span<const TraceRequest> requests) {
-    totals_ = Simulate(policy_, options, requests, *this);
+    End(Simulate(policy_, options, requests, *this));
+  }
+  /// It was run, with these totals.
+  void End(absl::StatusOr<SimulationTotals> totals) {
+    totals_ = std::move(totals);
     if (!totals_.ok()) shared_.failed = true;
+    TellProgress();
   }
 
   void OnSample(const Sample& sample) override {
@@ -74,7 +88,7 @@ class PolicyRun : public SimulationObserver {
     statistics_.OnRequest(record);
     if (schedule_) schedule_->OnRequest(record);
     if (requests_csv_) requests_csv_->Append(RequestRow(id_, record));
-    shared_.requests_done.fetch_add(1, std::memory_order_relaxed);
+    if (++num_untold_ == kTellEvery) TellProgress();
   }
   bool WatchesMemory() const override { return memory_ != nullptr; }
   MemoryVisitor* WatchMemory(const Sample& sample) override {
@@ -103,6 +117,15 @@ class PolicyRun : public SimulationObserver {
   [[nodiscard]] AtomicFile& requests_csv() { return *requests_csv_; }
 
  private:
+  /// Few enough for people, and many enough that threads do not fight over one
+  /// count.
+  static constexpr std::int64_t kTellEvery = 1000;
+
+  void TellProgress() {
+    shared_.requests_done.fetch_add(num_untold_, std::memory_order_relaxed);
+    num_untold_ = 0;
+  }
+
   Policy policy_;
   std::string id_;
   RunStatistics statistics_;
@@ -110,6 +133,7 @@ class PolicyRun : public SimulationObserver {
   std::optional<ChromeTraceProcess> schedule_;
   std::optional<AtomicFile> requests_csv_;
   SharedState& shared_;
+  std::int64_t num_untold_ = 0;  // requests done, and not counted there
   absl::StatusOr<SimulationTotals> totals_ = absl::UnknownError("not run");
 };
 
@@ -123,10 +147,9 @@ class ProgressLine {
   ProgressLine(const ProgressLine&) = delete;
   ProgressLine& operator=(const ProgressLine&) = delete;
 
-  void Show(std::int64_t done, std::int64_t total) const {
+  void Show(const std::string& text) const {
     if (!enabled_) return;
-    std::fputs(absl::StrFormat("\r\x1b[Kpagedkv sim: %d %%", 100 * done / total)
-                   .c_str(),
+    std::fputs(absl::StrFormat("\r\x1b[Kpagedkv sim: %s", text).c_str(),
                stderr);
   }
 
@@ -134,35 +157,161 @@ class ProgressLine {
   bool enabled_;
 };
 
-void RunAll(const SimulationOptions& options,
-            std::span<const TraceRequest> requests,
-            std::vector<PolicyRun>& runs, bool progress, SharedState& shared) {
+using Job = std::function<void()>;
+
+/// Does the jobs, as many at a time as there are processors, and says on the
+/// way how far they are.
+void DoAll(const std::vector<Job>& jobs, bool progress,
+           const std::function<std::string()>& how_far) {
   constexpr std::chrono::milliseconds kProgressInterval(200);
   std::atomic<std::size_t> next = 0;
   std::mutex mutex;
   std::condition_variable changed;
   std::size_t num_finished = 0;
   const auto work = [&] {
-    for (std::size_t i = next++; i < runs.size(); i = next++) {
-      runs[i].Run(options, requests);
-    }
+    for (std::size_t i = next++; i < jobs.size(); i = next++) jobs[i]();
     const std::lock_guard lock(mutex);
     ++num_finished;
     changed.notify_one();
   };
-  const std::size_t num_workers = std::min<std::size_t>(
-      runs.size(), std::max(1u, std::thread::hardware_concurrency()));
+  const std::size_t num_workers = std::min(jobs.size(), NumProcessors());
   std::vector<std::jthread> workers;
   for (std::size_t i = 0; i < num_workers; ++i) workers.emplace_back(work);
 
   const ProgressLine line(progress);
-  const auto total = static_cast<std::int64_t>(requests.size() * runs.size());
   std::unique_lock lock(mutex);
   while (!changed.wait_for(lock, kProgressInterval,
                            [&] { return num_finished == num_workers; })) {
-    line.Show(shared.requests_done, total);
+    line.Show(how_far());
   }
 }
+
+/// Says how many of all requests of all policies are done.
+std::function<std::string()> Percentage(std::int64_t num_requests,
+                                        std::size_t num_policies,
+                                        const SharedState& shared) {
+  const std::int64_t total =
+      num_requests * static_cast<std::int64_t>(num_policies);
+  return [total, &shared] {
+    return absl::StrFormat("%d %%", 100 * shared.requests_done / total);
+  };
+}
+
+void RunAll(const SimulationOptions& options,
+            std::span<const TraceRequest> requests,
+            std::vector<PolicyRun>& runs, bool progress, SharedState& shared) {
+  std::vector<Job> jobs;
+  for (PolicyRun& run : runs) {
+    jobs.emplace_back([&] { run.Run(options, requests); });
+  }
+  DoAll(jobs, progress,
+        Percentage(static_cast<std::int64_t>(requests.size()), runs.size(),
+                   shared));
+}
+
+/// Counts what another source hands out.
+class CountedSource : public RequestSource {
+ public:
+  CountedSource(RequestSource& source, std::atomic<std::int64_t>& count)
+      : source_(source), count_(count) {}
+  absl::StatusOr<bool> Next(TraceRequest& request) override {
+    count_.store(++num_, std::memory_order_relaxed);
+    return source_.Next(request);
+  }
+
+ private:
+  RequestSource& source_;
+  std::atomic<std::int64_t>& count_;
+  std::int64_t num_ = 0;
+};
+
+/// A demand run in closed form, which goes through the workload twice.
+class DemandStudy {
+ public:
+  static bool IsPossible(const SimPlan& plan) {
+    return std::all_of(plan.policies.begin(), plan.policies.end(),
+                       [&](const Policy& policy) {
+                         return HasClosedForm(policy, plan.simulation);
+                       });
+  }
+
+  /// Finds how much memory each policy needs. FailedPrecondition where turns
+  /// wait for others: that has no closed form.
+  static absl::StatusOr<DemandStudy> Create(const SimPlan& plan,
+                                            bool progress) {
+    std::atomic<std::int64_t> num_read = 0;
+    absl::StatusOr<Demand> demand = absl::UnknownError("not measured");
+    absl::StatusOr<RepeatedWorkload> workload =
+        absl::UnknownError("not measured");
+    const Job measure = [&] {
+      workload =
+          RepeatedWorkload::Create(plan.workload, [&](RequestSource& source) {
+            CountedSource counted(source, num_read);
+            demand = MeasureDemand(plan.policies, plan.simulation, counted,
+                                   Interrupted);
+            return demand.status();
+          });
+    };
+    DoAll({measure}, progress, [&] {
+      return absl::StrFormat("%s requests sized", Grouped(num_read));
+    });
+    if (!workload.ok()) return workload.status();
+    return DemandStudy(*std::move(workload), *std::move(demand));
+  }
+
+  /// `runs` are those of the plan's policies.
+  void RunAll(const SimulationOptions& options, std::vector<PolicyRun>& runs,
+              bool progress, SharedState& shared) const {
+    // A pass serves several policies: no more of them than are made at a time.
+    const std::size_t num_passes = std::min(runs.size(), NumProcessors());
+    std::vector<Job> jobs;
+    for (std::size_t first = 0; first < num_passes; ++first) {
+      jobs.emplace_back([this, first, num_passes, &options, &runs] {
+        RunSome(first, num_passes, options, runs);
+      });
+    }
+    DoAll(jobs, progress, Percentage(num_requests(), runs.size(), shared));
+  }
+
+  [[nodiscard]] std::int64_t num_requests() const {
+    return demand_.num_requests;
+  }
+  [[nodiscard]] const TraceSummary& summary() const {
+    return workload_.summary();
+  }
+
+ private:
+  DemandStudy(RepeatedWorkload workload, Demand demand)
+      : workload_(std::move(workload)), demand_(std::move(demand)) {}
+
+  /// Every `step`-th run from `first` on.
+  void RunSome(std::size_t first, std::size_t step,
+               const SimulationOptions& options,
+               std::vector<PolicyRun>& runs) const {
+    std::vector<DemandRun> some;
+    for (std::size_t i = first; i < runs.size(); i += step) {
+      some.push_back({.policy = runs[i].policy(),
+                      .capacity = demand_.capacities[i],
+                      .observer = &runs[i]});
+    }
+    absl::StatusOr<std::vector<SimulationTotals>> totals;
+    const absl::Status done = workload_.Repeat([&](RequestSource& source) {
+      totals = ReplayDemand(some, options, source);
+      return totals.status();
+    });
+    for (std::size_t i = 0; i < some.size(); ++i) {
+      PolicyRun& run = runs[first + i * step];
+      if (done.ok()) {
+        run.End((*totals)[i]);
+      } else {
+        run.End(done);
+      }
+    }
+  }
+
+  RepeatedWorkload workload_;
+  Demand demand_;
+};
 
 /// Cancelled comes second: where one policy fails, the others are stopped.
 absl::Status FirstError(const std::vector<PolicyRun>& runs) {
@@ -321,8 +470,23 @@ absl::StatusOr<Report> RunSimPlan(const SimPlan& plan,
     absl::Status status = MakeOutFolder(*options.out);
     if (!status.ok()) return status;
   }
-  absl::StatusOr<LoadedWorkload> workload = LoadWorkload(plan.workload);
-  if (!workload.ok()) return workload.status();
+  LoadedWorkload workload;  // without requests where a study streams them
+  std::optional<DemandStudy> demand;
+  if (DemandStudy::IsPossible(plan)) {
+    absl::StatusOr<DemandStudy> created =
+        DemandStudy::Create(plan, options.progress);
+    if (created.ok()) {
+      demand.emplace(*std::move(created));
+      workload.summary = demand->summary();
+    } else if (!absl::IsFailedPrecondition(created.status())) {
+      return created.status();
+    }
+  }
+  if (!demand.has_value()) {
+    absl::StatusOr<LoadedWorkload> loaded = LoadWorkload(plan.workload);
+    if (!loaded.ok()) return loaded.status();
+    workload = *std::move(loaded);
+  }
 
   const DeferInterrupts deferred;
   std::optional<ReportFiles> files;
@@ -340,17 +504,20 @@ absl::StatusOr<Report> RunSimPlan(const SimPlan& plan,
   }
   SharedState shared;
   absl::StatusOr<std::vector<PolicyRun>> runs =
-      PrepareRuns(plan, options,
-                  static_cast<std::int64_t>(workload->requests.size()), shared);
+      PrepareRuns(plan, options, workload.summary.kept, shared);
   if (!runs.ok()) return runs.status();
   SimulationOptions simulation = plan.simulation;
   simulation.trace_block =
-      BlockSize(std::max(1, workload->summary.trace_block_tokens));
-  RunAll(simulation, workload->requests, *runs, options.progress, shared);
+      BlockSize(std::max(1, workload.summary.trace_block_tokens));
+  if (demand.has_value()) {
+    demand->RunAll(simulation, *runs, options.progress, shared);
+  } else {
+    RunAll(simulation, workload.requests, *runs, options.progress, shared);
+  }
   if (absl::Status status = FirstError(*runs); !status.ok()) return status;
 
-  Report report = MakeReport(plan, std::move(workload->summary), *runs);
-  AddHitBounds(workload->requests, simulation, report);
+  Report report = MakeReport(plan, std::move(workload.summary), *runs);
+  AddHitBounds(workload.requests, simulation, report);
   if (absl::Status status = AddKvCacheGroups(plan, report); !status.ok()) {
     return status;
   }

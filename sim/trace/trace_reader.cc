@@ -13,7 +13,8 @@ namespace pagedkv::sim {
 
 absl::StatusOr<std::unique_ptr<TraceReader>> TraceReader::Open(
     const std::string& path, const TraceReaderOptions& options) {
-  absl::StatusOr<std::unique_ptr<LineReader>> lines = LineReader::Open(path);
+  absl::StatusOr<std::unique_ptr<LineReader>> lines =
+      LineReader::Open(path, options.identify);
   if (!lines.ok()) return lines.status();
   std::unique_ptr<TraceReader> reader(
       new TraceReader(path, options, *std::move(lines)));
@@ -53,6 +54,7 @@ absl::Status TraceReader::Detect() {
       line.text[line.text.find_first_not_of(" \t") % line.text.size()];
   if (first == '{') {
     parser_ = MakeJsonlParser(line.text, options_.token_ids, error);
+    may_have_sessions_ = true;
     first_row_.assign(line.text);
     first_row_.reserve(first_row_.size() + LineReader::kPadding);
     first_row_pending_ = true;

@@ -112,6 +112,9 @@ TEST(WorkloadSourceTest, GeneratesTheSameBytesOnEveryMachine) {
   EXPECT_EQ(hash("alpaca"), "f42be64b06201647");
   EXPECT_EQ(hash("azure-conv-2023"), "fc25f13e819fc734");
   EXPECT_EQ(hash("azure-code-2023"), "75042cf2d00e2d88");
+  EXPECT_EQ(hash("azure-conv-2024"), "b09af978b880976b");
+  EXPECT_EQ(hash("azure-code-2024"), "b1644e38b9c04ad7");
+  EXPECT_EQ(hash("azure-week-2024"), "b6b533f78766e4c7");
   EXPECT_EQ(hash("mooncake-conversation"), "0b39bd54664212cb");
 }
 
@@ -233,6 +236,111 @@ TEST(WorkloadSourceTest, AnotherRateScalesDelaysAsWell) {
   ASSERT_TRUE(loaded.ok());
   EXPECT_EQ(loaded->requests[1].arrival_ns, 500'000'000);
   EXPECT_EQ(loaded->requests[1].delay_ns, 500'000'000);
+}
+
+/// All that a pass over the workload gives, as loading it would.
+LoadedWorkload Stream(const WorkloadOptions& options, bool identify = true) {
+  const auto source = OpenWorkload(options, identify);
+  EXPECT_TRUE(source.ok()) << source.status();
+  LoadedWorkload streamed;
+  TraceRequest request;
+  for (;;) {
+    const auto more = (*source)->Next(request);
+    EXPECT_TRUE(more.ok()) << more.status();
+    if (!more.ok() || !*more) break;
+    streamed.requests.push_back(request);
+  }
+  streamed.summary = (*source)->summary();
+  return streamed;
+}
+
+void ExpectStreamsWhatItLoads(const WorkloadOptions& options) {
+  const auto loaded = LoadWorkload(options);
+  ASSERT_TRUE(loaded.ok());
+  const LoadedWorkload streamed = Stream(options);
+  ASSERT_EQ(streamed.requests.size(), loaded->requests.size());
+  for (std::size_t i = 0; i < streamed.requests.size(); ++i) {
+    const TraceRequest& a = streamed.requests[i];
+    const TraceRequest& b = loaded->requests[i];
+    EXPECT_EQ(a.id, b.id);
+    EXPECT_EQ(a.arrival_ns, b.arrival_ns);
+    EXPECT_EQ(a.prompt_tokens, b.prompt_tokens);
+    EXPECT_EQ(a.output_tokens, b.output_tokens);
+    EXPECT_EQ(a.block_ids, b.block_ids);
+  }
+  const TraceSummary& a = streamed.summary;
+  const TraceSummary& b = loaded->summary;
+  EXPECT_EQ(a.name, b.name);
+  EXPECT_EQ(a.format, b.format);
+  EXPECT_EQ(a.sha256, b.sha256);
+  EXPECT_EQ(a.rows, b.rows);
+  EXPECT_EQ(a.kept, b.kept);
+  EXPECT_EQ(a.dropped, b.dropped);
+  EXPECT_EQ(a.span_ns, b.span_ns);
+  EXPECT_EQ(a.prompt_tokens, b.prompt_tokens);
+  EXPECT_EQ(a.output_tokens, b.output_tokens);
+  EXPECT_EQ(a.trace_block_tokens, b.trace_block_tokens);
+}
+
+TEST(WorkloadSourceTest, StreamsTheRequestsThatItLoads) {
+  const TestFile file(kTrace);
+  ExpectStreamsWhatItLoads({.trace = file.path()});
+  ExpectStreamsWhatItLoads({.trace = file.path(), .requests = 2});
+  ExpectStreamsWhatItLoads({.trace = file.path(), .max_sequence_tokens = 219});
+  for (const char* name : {"azure-week-2024", "mooncake-conversation"}) {
+    ExpectStreamsWhatItLoads(
+        {.workload = name, .requests = 300, .max_sequence_tokens = 3000});
+    ExpectStreamsWhatItLoads(
+        {.workload = name, .requests = 300, .rate = 5, .seed = 9});
+  }
+}
+
+TEST(WorkloadSourceTest, SparesTheHashOnRequest) {
+  const TestFile file(kTrace);
+  for (const WorkloadOptions& options :
+       {WorkloadOptions{.trace = file.path()},
+        WorkloadOptions{.workload = "alpaca", .requests = 10}}) {
+    const LoadedWorkload spared = Stream(options, /*identify=*/false);
+    EXPECT_EQ(spared.summary.sha256, "");
+    EXPECT_EQ(spared.summary.kept, Stream(options).summary.kept);
+  }
+}
+
+TEST(WorkloadSourceTest, DoesNotStreamWhatTakesTheWholeTrace) {
+  const auto status = [](const WorkloadOptions& options) {
+    return OpenWorkload(options, true).status();
+  };
+  const TestFile csv(kTrace);
+  EXPECT_TRUE(
+      absl::IsFailedPrecondition(status({.trace = csv.path(), .sort = true})));
+  EXPECT_TRUE(
+      absl::IsFailedPrecondition(status({.trace = csv.path(), .rate = 2.0})));
+  // The turns of a session may come in any order.
+  const TestFile jsonl(
+      "{\"timestamp\": 0, \"input_length\": 3, \"output_length\": 1}\n",
+      "jsonl");
+  EXPECT_TRUE(absl::IsFailedPrecondition(status({.trace = jsonl.path()})));
+  // A pipe gives its rows once only.
+  EXPECT_TRUE(absl::IsFailedPrecondition(status({.trace = "/dev/null"})));
+  EXPECT_TRUE(absl::IsInvalidArgument(status({})));
+  // Sessions are generated as a whole.
+  EXPECT_TRUE(
+      absl::IsFailedPrecondition(status({.workload = "chat-multi-turn"})));
+}
+
+TEST(WorkloadSourceTest, SaysInTheEndWhyNoRequestWasLeft) {
+  const TestFile file(kTrace);
+  for (const WorkloadOptions& options :
+       {WorkloadOptions{.trace = file.path(), .max_sequence_tokens = 100},
+        WorkloadOptions{
+            .workload = "alpaca", .requests = 10, .max_sequence_tokens = 1}}) {
+    const auto source = OpenWorkload(options, true);
+    ASSERT_TRUE(source.ok());
+    TraceRequest request;
+    const auto more = (*source)->Next(request);
+    EXPECT_FALSE(more.ok());
+    EXPECT_EQ(more.status().message(), Message(options));
+  }
 }
 
 }  // namespace
