@@ -28,13 +28,6 @@ struct State {
   bool check = false;
 };
 
-absl::Status WritePreset(const std::string& path, const StepTime& time) {
-  absl::StatusOr<AtomicFile> file = AtomicFile::Create(path);
-  if (!file.ok()) return file.status();
-  file->Append(StepTimeToJson(time));
-  return file->Commit();
-}
-
 int Run(const State& state) {
   EndOnInterrupt();
   if (state.format != "table" && state.format != "json") {
@@ -43,6 +36,13 @@ int Run(const State& state) {
   }
   absl::StatusOr<MeasuredRun> run = ReadMeasuredRun(state.run);
   if (!run.ok()) return ReportBadInput(run.status());
+  // Before the long work, so that it is not in vain.
+  std::optional<AtomicFile> out;
+  if (state.out) {
+    absl::StatusOr<AtomicFile> file = AtomicFile::Create(*state.out);
+    if (!file.ok()) return ReportBadInput(file.status());
+    out.emplace(*std::move(file));
+  }
   const absl::StatusOr<StepFitReport> report = FitMeasuredRun(*std::move(run));
   if (!report.ok()) {
     if (absl::IsCancelled(report.status())) return ReportInterrupted();
@@ -51,8 +51,9 @@ int Run(const State& state) {
                      absl::StrFormat("%s: %s", state.run,
                                      std::string(report.status().message()))));
   }
-  if (state.out) {
-    const absl::Status written = WritePreset(*state.out, report->fit.time);
+  if (out) {
+    out->Append(StepTimeToJson(report->fit.time));
+    const absl::Status written = out->Commit();
     if (!written.ok()) return ReportBadInput(written);
   }
   std::cout << (state.format == "json" ? StepFitToJson(*report)

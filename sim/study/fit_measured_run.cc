@@ -2,10 +2,10 @@
 #include "sim/study/fit_measured_run.h"
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -14,6 +14,7 @@
 
 #include "sim/study/catalogue_match.h"
 #include "sim/study/interrupt.h"
+#include "sim/study/task_pool.h"
 
 namespace pagedkv::sim {
 namespace {
@@ -66,12 +67,14 @@ absl::StatusOr<StepFitReport> FitMeasuredRun(MeasuredRun run) {
         .fitted = [half](std::int64_t id) { return id < half; }}}};
   {
     const DeferInterrupts deferred;
-    std::vector<std::jthread> workers;
-    for (Task& task : tasks) {
-      workers.emplace_back([&report, &task] { RunTask(report.run, task); });
-    }
+    RunTasks(
+        tasks.size(), /*num_threads=*/0,
+        [&](std::size_t i) { RunTask(report.run, tasks[i]); }, [] {});
   }
   for (const Task& task : tasks) {
+    const bool is_all = &task == &tasks.front();
+    // Few requests may be too few in parts.
+    if (!is_all && absl::IsFailedPrecondition(task.fit.status())) continue;
     if (!task.fit.ok()) return task.fit.status();
     if (!task.replayed.ok()) return task.replayed.status();
   }
@@ -82,6 +85,7 @@ absl::StatusOr<StepFitReport> FitMeasuredRun(MeasuredRun run) {
   NameTime(report, report.fit.time);
   for (std::size_t i = 1; i < tasks.size(); ++i) {
     Task& task = tasks[i];
+    if (!task.fit.ok()) continue;
     const RequestSet unseen = [&task](std::int64_t id) {
       return !task.fitted(id);
     };

@@ -11,8 +11,9 @@ namespace pagedkv::sim {
 
 /// Fits step times to all requests of the run; and, to know what they are worth
 /// on others, to every second request and to the first half, each tried on the
-/// rest. On as many threads. Errors are those of `FitStepTime`; Cancelled if it
-/// was interrupted (interrupt.h).
+/// rest, on as many threads as there are processors. A part of too few requests
+/// is left out. Errors are those of `FitStepTime`; Cancelled if it was
+/// interrupted (interrupt.h).
 absl::StatusOr<StepFitReport> FitMeasuredRun(MeasuredRun run);
 
 }  // namespace pagedkv::sim

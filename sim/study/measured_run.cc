@@ -141,10 +141,6 @@ absl::Status ReadMeta(const std::string& path, MeasuredRun& run) {
           {{"resolved_config", "scheduler_config", "max_num_batched_tokens"},
            {"engine_kwargs", "max_num_batched_tokens"}}),
       "max_num_batched_tokens", 2048);
-  const std::int64_t max_model_len =
-      meta.Count({{"resolved_config", "model_config", "max_model_len"},
-                  {"engine_kwargs", "max_model_len"}})
-          .value_or(kMaxSequenceTokens.value());
   const std::optional<bool> prefix_cache =
       meta.Flag({{"kv_cache", "enable_prefix_caching"},
                  {"resolved_config", "cache_config", "enable_prefix_caching"},
@@ -194,8 +190,6 @@ absl::Status ReadMeta(const std::string& path, MeasuredRun& run) {
   run.simulation.capacity = TokenCount(slots);
   run.simulation.max_num_seqs = static_cast<std::int32_t>(max_num_seqs);
   run.simulation.max_num_batched_tokens = TokenCount(max_num_batched_tokens);
-  run.simulation.max_sequence_tokens =
-      TokenCount(std::min(max_model_len, kMaxSequenceTokens.value()));
   run.simulation.prefix_cache = prefix_cache.value_or(true);
   if (tensor_parallel <= kMaxModelSize &&
       pipeline_parallel <= kMaxModelLayers) {
@@ -571,12 +565,12 @@ absl::StatusOr<MeasuredRun> ReadMeasuredRun(const std::string& folder) {
         "there is no timeseries.csv: only request times are compared");
   }
   SortByArrival(run);
+  // All were served, so the engine's own limit is of no matter.
   for (const TraceRequest& request : run.requests) {
-    const std::int64_t tokens =
-        std::int64_t{request.prompt_tokens} + request.output_tokens;
-    if (tokens > run.simulation.max_sequence_tokens.value()) {
-      run.simulation.max_sequence_tokens = TokenCount(tokens);
-    }
+    const TokenCount length(std::int64_t{request.prompt_tokens} +
+                            request.output_tokens);
+    run.simulation.max_sequence_tokens =
+        std::max(run.simulation.max_sequence_tokens, length);
   }
   return run;
 }

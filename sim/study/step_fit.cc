@@ -176,6 +176,8 @@ class Fitter {
     if (!start.ok()) return start.status();
     fit_.start_objective = start->objective;
     Candidate best = *std::move(start);
+    if (absl::Status scaled = Scale(best); !scaled.ok()) return scaled;
+    start_ = best.cost;
 
     constexpr int kMostRegressions = 8;
     Candidate latest = best;
@@ -225,6 +227,24 @@ class Fitter {
         });
   }
 
+  /// All coefficients by the same factor, as long as that comes closer: a
+  /// replay that is too fast or too slow by much makes other decisions than the
+  /// run did, and nothing can be learnt from its steps.
+  absl::Status Scale(Candidate& best) {
+    constexpr std::int64_t kQuarter = 250;
+    constexpr int kMostScalings = 12;  // 14 times as much
+    for (const std::int64_t thousandths : {kQuarter, -kQuarter}) {
+      for (int i = 0; i < kMostScalings; ++i) {
+        absl::StatusOr<Candidate> next =
+            Try(Scaled(best.cost, kCoefficients.size(), thousandths));
+        if (!next.ok()) return next.status();
+        if (next->objective >= best.objective) break;
+        best = *std::move(next);
+      }
+    }
+    return absl::OkStatus();
+  }
+
   StepCost Regress(const ReplayedRun& replayed) const {
     const WorkSoFar so_far(replayed);
     LeastSquares problem;
@@ -251,7 +271,7 @@ class Fitter {
           measured->last_token_ns - measured->first_token_ns);
     }
     LeastSquares::Prior prior;
-    constexpr double kStrength = 1e-3;  // of all that is to be explained
+    constexpr double kStrength = 3e-5;  // of all that is to be explained
     prior.strength = std::sqrt(kStrength * problem.total());
     for (std::size_t i = 0; i < kCoefficients.size(); ++i) {
       prior.expected[i] = static_cast<double>(start_.*kCoefficients[i]) /
@@ -315,7 +335,7 @@ class Fitter {
   const MeasuredRun& run_;
   const RequestSet& counts_;
   const StepFitOptions& options_;
-  const StepCost start_;
+  StepCost start_;  // scaled, what coefficients are drawn to
   StepFit fit_;
 };
 

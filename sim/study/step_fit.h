@@ -78,13 +78,14 @@ struct StepFit {
 /// Finds the coefficients of a step's time from the times of the requests that
 /// count. The engine's steps are not recorded, but its decisions are replayed:
 ///
-/// 1. Replay with the coefficients so far; the roofline is where it begins. Now
-///    it is known which steps lie between a request's arrival, first and last
-///    token, and what each of them worked on.
+/// 1. Replay with the coefficients so far; the roofline, all of it scaled by
+///    what comes closest, is where it begins. Now it is known which steps lie
+///    between a request's arrival, first and last token, and what each of them
+///    worked on.
 /// 2. Non-negative least squares of the measured intervals on the sums of the
 ///    work; an interval weighs by one over its length, as the errors of steps
 ///    add up. Coefficients that the run does not tell apart (in a pool that is
-///    always full, every step reads the same) stay near the roofline.
+///    always full, every step reads the same) stay near where it began.
 /// 3. Again from 1, until the coefficients stay, or have come no closer.
 ///
 /// Then a search by coordinates for the least `Objective`, in factors that get

@@ -90,7 +90,7 @@ TEST_F(MeasuredRunTest, ReadsSettingsRequestsAndSeries) {
   EXPECT_EQ(run.simulation.capacity, TokenCount(1'600));
   EXPECT_EQ(run.simulation.max_num_seqs, 8);
   EXPECT_EQ(run.simulation.max_num_batched_tokens, TokenCount(512));
-  EXPECT_EQ(run.simulation.max_sequence_tokens, TokenCount(4'096));
+  EXPECT_EQ(run.simulation.max_sequence_tokens, TokenCount(12));
   EXPECT_TRUE(run.simulation.prefix_cache);
   ASSERT_TRUE(run.roofline.has_value());
   EXPECT_EQ(run.roofline->model, "llama-3.1-8b");

@@ -90,10 +90,10 @@ TEST(StepFitTest, FindsTheTimesOfAnEngineFromFarAway) {
   roofline.serial.per_computed_token *= 2;
   roofline.serial.per_resident_token *= 2;
   run.roofline = roofline;
-  const absl::StatusOr<StepFit> fit = FitStepTime(run, All, {.search = false});
+  const absl::StatusOr<StepFit> fit = FitStepTime(run, All);
   ASSERT_TRUE(fit.ok()) << fit.status();
-  EXPECT_GT(fit->start_objective, 0.1);
-  EXPECT_LT(fit->objective, 0.02);
+  EXPECT_GT(fit->start_objective, 0.3);
+  EXPECT_LT(fit->objective, 0.05);
   const StepWork decode{
       .sequences = 20, .computed_tokens = 20, .resident_tokens = 9'000};
   const StepWork prefill{.sequences = 1,
@@ -110,7 +110,7 @@ TEST(StepFitTest, FindsTheTimesOfAnEngineFromFarAway) {
 TEST(StepFitTest, NeedsNoRoofline) {
   const MeasuredRun run = SyntheticRun(60);
   ASSERT_FALSE(run.roofline.has_value());
-  const absl::StatusOr<StepFit> fit = FitStepTime(run, All, {.search = false});
+  const absl::StatusOr<StepFit> fit = FitStepTime(run, All);
   ASSERT_TRUE(fit.ok()) << fit.status();
   EXPECT_LT(fit->objective, 0.05);
 }
