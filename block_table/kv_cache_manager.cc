@@ -406,6 +406,25 @@ BlockCount KvCacheManager::BlocksFor(TokenCount num_tokens,
   return blocks;
 }
 
+BlockCount KvCacheManager::BlocksForForks(std::int32_t num_sequences,
+                                          TokenCount num_shared,
+                                          TokenCount num_tokens,
+                                          TokenCount num_encoder_tokens) const {
+  if (num_sequences <= 1 || num_tokens <= num_shared) {
+    return BlocksFor(num_tokens, num_encoder_tokens);
+  }
+  BlockCount blocks = BlocksFor(num_tokens) * num_sequences;
+  for (const Group& group : groups_) {
+    if (group.options.kind == AttentionKind::kCross) {
+      blocks += group.options.block_size.CoveringBlocks(num_encoder_tokens);
+    } else if (group_rules::KeepsAll(group.options)) {
+      blocks -=
+          group.options.block_size.FullBlocks(num_shared) * (num_sequences - 1);
+    }
+  }
+  return blocks;
+}
+
 void KvCacheManager::ClearCopies() {
   copies_.clear();
   if (cache_ != nullptr) cache_->BeginStep();

@@ -267,6 +267,7 @@ class KvCacheManager {
            sequences_[Row(id)].generation == Generation(id);
   }
   [[nodiscard]] std::int32_t num_sequences() const { return num_sequences_; }
+  [[nodiscard]] std::int32_t max_sequences() const { return max_sequences_; }
   /// REQUIRES: IsLive(id), as all that follow.
   [[nodiscard]] TokenCount num_tokens(SequenceId id) const {
     return TokenCount(sequences_[Row(id)].num_tokens);
@@ -309,6 +310,11 @@ class KvCacheManager {
   /// over all groups.
   [[nodiscard]] BlockCount BlocksFor(TokenCount num_tokens,
                                      TokenCount num_encoder_tokens = {}) const;
+  /// The same for `num_sequences` that have their first `num_shared` tokens in
+  /// common, because they were forked there.
+  [[nodiscard]] BlockCount BlocksForForks(
+      std::int32_t num_sequences, TokenCount num_shared, TokenCount num_tokens,
+      TokenCount num_encoder_tokens = {}) const;
 
   /// Copies asked for since the last `ClearCopies`, to be done in this order.
   [[nodiscard]] std::span<const BlockCopy> copies() const { return copies_; }

@@ -40,9 +40,19 @@ struct SchedulerOptions {
   /// cache, so that it can keep it ("queue-lru"): one lookup for each time that
   /// a request enters the queue.
   bool announce_waiting = false;
+  /// Write `StepPlan::slot_mapping`. Who computes no KV (a simulator), or finds
+  /// slots in the block tables, can do without.
+  bool fill_slot_mapping = true;
 };
 
 /// What a client submits: a prompt, and how far to go on from it.
+///
+/// With `num_samples` or `beam_width` the request is a group of sequences: they
+/// share the prompt's blocks and are admitted, scheduled, preempted and aborted
+/// together. All that have not ended have the same length and sample in the
+/// same steps. One of them computes the prompt; the others are forked from it.
+/// After a preemption the prompt is computed once more, and each sequence
+/// computes its own output again, as far as the prefix cache does not have it.
 struct Request {
   RequestId id;
   TokenCount num_prompt_tokens{0};  ///< >= 1
@@ -59,6 +69,13 @@ struct Request {
   /// What distinguishes the content beside its tokens. The scheduler fills in
   /// `num_prompt_tokens`, and `tag` with the id.
   SequenceOptions sequence = {};
+  /// Answers wanted, sampled independently of one another: from 1 to
+  /// max_num_seqs. Each ends by its own stop token, or by length.
+  std::int32_t num_samples = 1;
+  /// From 1 to max_num_seqs: a beam search of at most so many hypotheses, where
+  /// the client says after each step which go on (`BeamUpdate`), and which stop
+  /// tokens end one; `stop_tokens` must be empty. 0: no beam search.
+  std::int32_t beam_width = 0;
   std::int32_t priority = 0;  ///< smaller runs first; kPriority only
   std::int64_t arrival = 0;   ///< any clock of the client; kPriority only
 };
@@ -66,9 +83,16 @@ struct Request {
 /// One sequence of a step: compute `num_tokens` tokens of it, those at
 /// positions num_computed, num_computed + 1, ... What is computed of a sequence
 /// that is admitted was found in the prefix cache.
+///
+/// The sequences of a group stand side by side, by index. While its prompt is
+/// computed, it has one. That one becomes several where it samples: index i,
+/// from the next step on, continues the i-th token that was sampled.
+///
+/// In a plan of several steps `num_tokens` is 1, and step s computes the token
+/// at position num_computed + s.
 struct ScheduledSequence {
   enum class Kind : std::uint8_t {
-    kRunning,  ///< was in an earlier step and went on
+    kRunning,  ///< its request was in an earlier step and went on
     kNew,      ///< admitted for the first time
     kResumed,  ///< admitted again after a preemption
   };
@@ -79,17 +103,28 @@ struct ScheduledSequence {
   Kind kind = Kind::kRunning;
   /// All tokens known so far are then computed: the model samples the next.
   bool samples = false;
+  /// Which sequence of its request: from 0 to num_samples - 1, the same from
+  /// its first to its last step; of a beam search, the place among the
+  /// survivors that the client named last.
+  std::int16_t sequence_index = 0;
+  /// Tokens of it that `Update` takes for each step of the plan: 1 if it
+  /// samples, `Request::num_samples` where a group's prompt ends, 0 for a beam
+  /// search.
+  std::int32_t num_samples = 0;
 };
 
-/// Running work that lost its blocks in this step. It waits again, before all
-/// others, and recomputes its tokens when it is readmitted.
+/// Running work that lost its blocks in this step: a request, with all of its
+/// sequences. It waits again, before all others, and recomputes its tokens when
+/// it is readmitted.
 struct Preemption {
   RequestId request = {};
   /// The request for which there were not enough blocks.
   RequestId on_behalf_of = {};
   BlockCount blocks_needed = {};  ///< by that request, at the time
   BlockCount blocks_free = {};    ///< in the pool, before the preemption
-  TokenCount tokens_lost = {};    ///< computed before, to be computed again
+  /// Computed before, to be computed again: of a group the prompt once, and
+  /// the output of each sequence.
+  TokenCount tokens_lost = {};
 };
 
 /// Why the first waiting request was not admitted in this step.
@@ -98,23 +133,28 @@ enum class AdmissionBlock : std::uint8_t {
   kBlocks,       ///< the pool has too few free blocks
   kWatermark,    ///< the blocks would suffice but for the watermark
   kTokenBudget,  ///< the step's tokens are used up
-  kSequences,    ///< max_num_seqs run already
+  kSequences,    ///< max_num_seqs, or the manager's rows, leave no room
   kPreempted,    ///< nothing is admitted in a step that preempted
 };
 
-/// What one step of the engine is to do. The scheduler executes nothing: do the
-/// copies, upload the dirty ranges of the tables, compute, sample, and report
-/// with `Scheduler::Update`. All views are valid until the next call of
-/// `Schedule`.
+/// What one step of the engine is to do, or several. The scheduler executes
+/// nothing: do the copies, upload the dirty ranges of the tables, compute,
+/// sample, and report with `Scheduler::Update`. All views are valid until the
+/// next call of `Schedule`.
 struct StepPlan {
-  /// Running sequences first, in order of admission, then the admitted. Empty
-  /// if no request is live; by priority also where the first that runs was the
-  /// least important and gave its blocks up.
+  /// More than 1 only if `Schedule` was allowed more: `scheduled` stands for
+  /// each of so many steps, in which every sequence computes one token and
+  /// samples the next. Copies, and blocks for all steps, come before the first.
+  std::int32_t num_steps = 1;
+  /// Running sequences first, in order of their requests' admission, then the
+  /// admitted. Empty if no request is live; by priority also where the first
+  /// that runs was the least important and gave its blocks up.
   std::span<const ScheduledSequence> scheduled;
-  TokenCount num_tokens = {};  ///< sum over `scheduled`
-  /// [groups][num_tokens]: where the step's tokens are written, sequence by
-  /// sequence. Empty for cross-attention: the slots of a new sequence's encoder
-  /// are those of its block table.
+  TokenCount num_tokens = {};  ///< of one step: the sum over `scheduled`
+  /// [groups][num_steps * num_tokens]: where each step's tokens are written,
+  /// step by step, in each sequence by sequence. Empty for cross-attention (the
+  /// slots of a new sequence's encoder are those of its block table), and
+  /// without `SchedulerOptions::fill_slot_mapping`.
   std::span<const std::vector<std::int64_t>> slot_mapping;
   /// [groups]: the entries of the block tables to upload, see `BlockTables`.
   std::span<const std::span<const DirtyRange>> table_deltas;
@@ -123,6 +163,7 @@ struct StepPlan {
   std::span<const Preemption> preempted;
   /// Requests that ended (finished or aborted) since the last plan.
   std::span<const RequestId> ended;
+  /// The same in each step of the plan.
   AdmissionBlock admission_block = AdmissionBlock::kNone;
 };
 
@@ -131,10 +172,34 @@ enum class FinishReason : std::uint8_t {
   kLength,  ///< max_output_tokens, or the manager's max_sequence_tokens
 };
 
+/// A sequence that ended, and its request with it, but for groups: parallel
+/// samples are reported one by one as they end, and the last of them ends the
+/// request. A beam search is reported once, at its end.
 struct FinishedRequest {
   RequestId id = {};
   FinishReason reason = FinishReason::kLength;
-  TokenCount num_output_tokens = {};
+  TokenCount num_output_tokens = {};  ///< of this sequence; of each beam
+  /// As in `ScheduledSequence`; of a beam search 0.
+  std::int32_t sequence_index = 0;
+  bool ends_request = true;
+};
+
+/// One hypothesis with which a beam search goes on.
+struct BeamSurvivor {
+  /// The `sequence_index` that it continues: 0 where the prompt ends.
+  std::int32_t parent = 0;
+  TokenId token = 0;
+};
+
+/// What becomes of a beam search after a step in which it sampled.
+struct BeamUpdate {
+  RequestId request = {};
+  /// At most `beam_width`; survivor i has index i in the next step. Sequences
+  /// without a survivor end and give back blocks that no other holds; of those
+  /// with several, all but the first are forks. Fewer than before are allowed
+  /// (hypotheses that are complete are the client's), and more again later.
+  /// None: the search is over, and the request finishes (kStop).
+  std::span<const BeamSurvivor> survivors;
 };
 
 /// Continuous batching: decides which sequences run in each step and how many
@@ -146,8 +211,13 @@ struct FinishedRequest {
 /// important) is preempted by recompute. Then waiting requests in order, up to
 /// the first that does not fit; none in a step that preempted.
 ///
+/// A group is in every respect one request with several sequences. It takes
+/// part in a step as a whole, or, while it computes again what a preemption
+/// took, with as many of its sequences as the budget allows; where the budget
+/// has too few tokens left for all to sample, it sits the step out.
+///
 /// Progress: a request is refused at submission if it could not finish alone;
-/// the first running sequence is never preempted for another. So some admitted
+/// the first running request is never preempted for another. So some admitted
 /// request always finishes.
 ///
 /// A step costs O(scheduled sequences + their new blocks), whatever waits, runs
@@ -163,9 +233,11 @@ class Scheduler {
   Scheduler& operator=(Scheduler&&) noexcept;
   ~Scheduler();
 
-  /// Queues a request. InvalidArgument for a length out of range, AlreadyExists
-  /// for an id that is live, FailedPrecondition, with the numbers, for a
-  /// request that could never finish in this pool.
+  /// Queues a request. InvalidArgument for a length or a number of sequences
+  /// out of range, AlreadyExists for an id that is live, FailedPrecondition,
+  /// with the numbers, for a request that could never finish in this pool: with
+  /// all sequences of a group at their greatest length, and only the full
+  /// blocks of its prompt shared.
   absl::Status Submit(const Request& request);
 
   /// Ends a request at once, waiting or running, and frees its blocks.
@@ -175,20 +247,45 @@ class Scheduler {
   /// Plans the next step, and takes the copies and dirty ranges that the cache
   /// has gathered into the plan. FailedPrecondition if the last plan was not
   /// reported.
-  absl::StatusOr<StepPlan> Schedule();
+  ///
+  /// Plans up to `max_steps` (>= 1) steps at once, for multi-step decoding, if
+  /// in each of them, planned by itself, nothing would happen but that every
+  /// running sequence computes and samples one token. So nobody is preempted or
+  /// admitted in them, the cause why the first that waits is not admitted stays
+  /// the same, and by length requests finish only with the last. What cannot be
+  /// known in advance is not waited for: a stop token on the way, after which a
+  /// single step would have had room for others, and requests submitted in the
+  /// meantime. Always one step: while a beam search runs, and while a request
+  /// with `prompt_tokens` waits for blocks and may find some in the prefix
+  /// cache. O(scheduled sequences + their new blocks + steps), the slot mapping
+  /// aside.
+  absl::StatusOr<StepPlan> Schedule(std::int32_t max_steps = 1);
 
   /// Reports the last plan as done: its tokens count as computed. `sampled` has
-  /// one token for each scheduled sequence that samples, in the plan's order
-  /// (any value for one that was aborted since); it may be empty while no live
-  /// request has stop tokens or `prompt_tokens`.
-  /// Returns the requests that finished, valid until the next call.
-  /// FailedPrecondition without a plan, InvalidArgument for a wrong length.
+  /// `num_samples` tokens for each scheduled sequence, in the plan's order (any
+  /// value for one that was aborted since); it may be empty while no live
+  /// request has stop tokens or `prompt_tokens`. Of a plan of several steps it
+  /// has the tokens of all steps of the first sequence, then of the next; those
+  /// behind a stop token are ignored, and the sequence ends there. `beams` has
+  /// an entry for each beam search that samples, in the plan's order (any
+  /// survivors for one that was aborted since). Returns what finished, in the
+  /// plan's order, valid until the next call. FailedPrecondition without a
+  /// plan, InvalidArgument for a wrong length, or survivors that cannot be;
+  /// then nothing has changed.
   absl::StatusOr<std::span<const FinishedRequest>> Update(
-      std::span<const TokenId> sampled = {});
+      std::span<const TokenId> sampled = {},
+      std::span<const BeamUpdate> beams = {});
 
-  /// The sequence of a request that runs; nullopt for any other.
-  [[nodiscard]] std::optional<SequenceId> SequenceOf(RequestId id) const;
+  /// The sequence with this index of a request that runs; nullopt for any
+  /// other, for one that has ended, and while a group computes its prompt for
+  /// all but the one that does.
+  [[nodiscard]] std::optional<SequenceId> SequenceOf(
+      RequestId id, std::int32_t sequence_index = 0) const;
+  /// Requests; `num_running_sequences` counts each sequence of a group, as
+  /// `max_num_seqs` does: those that have not ended, of a beam search its
+  /// width.
   [[nodiscard]] std::int32_t num_running() const;
+  [[nodiscard]] std::int32_t num_running_sequences() const;
   [[nodiscard]] std::int32_t num_waiting() const;
   /// In order of admission. O(num_running).
   [[nodiscard]] std::vector<RequestId> Running() const;

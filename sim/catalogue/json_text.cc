@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 
 namespace pagedkv::sim {
 namespace {
@@ -74,6 +75,7 @@ JsonObjectReader::JsonObjectReader(const json& object, std::string source)
 
 const json* JsonObjectReader::Find(std::string_view key) const {
   if (!object_.is_object()) return nullptr;
+  asked_.emplace(key);
   const auto found = object_.find(std::string(key));
   return found == object_.end() || found->is_null() ? nullptr : &*found;
 }
@@ -112,6 +114,25 @@ std::int64_t JsonObjectReader::IntegerOr(const Keys& keys, std::int64_t max,
   return FindFirst(keys, &name) == nullptr ? fallback : Integer(keys, max);
 }
 
+double JsonObjectReader::Number(std::string_view key, double min, double max) {
+  const json* value = Find(key);
+  if (value == nullptr) {
+    FailMissing({key});
+    return min;
+  }
+  if (!value->is_number() || !(value->get<double>() >= min) ||
+      !(value->get<double>() <= max)) {
+    Fail(absl::StrFormat("'%s' must be a number from %g to %g", key, min, max));
+    return min;
+  }
+  return value->get<double>();
+}
+
+double JsonObjectReader::NumberOr(std::string_view key, double min, double max,
+                                  double fallback) {
+  return Has(key) ? Number(key, min, max) : fallback;
+}
+
 bool JsonObjectReader::FlagOr(std::string_view key, bool fallback) {
   const json* value = Find(key);
   if (value == nullptr) return fallback;
@@ -140,6 +161,18 @@ std::string JsonObjectReader::TextOr(const Keys& keys,
                                      std::string_view fallback) {
   std::string_view name;
   return FindFirst(keys, &name) == nullptr ? std::string(fallback) : Text(keys);
+}
+
+void JsonObjectReader::RefuseOtherKeys() {
+  if (!object_.is_object()) return;
+  for (const auto& [key, value] : object_.items()) {
+    if (asked_.contains(key)) continue;
+    // It counts more than a key that is missing: most often it is that one.
+    status_ = absl::OkStatus();
+    Fail(absl::StrFormat("unknown key '%s'; known here are %s", key,
+                         absl::StrJoin(asked_, ", ")));
+    return;
+  }
 }
 
 void JsonObjectReader::Fail(std::string_view problem) {

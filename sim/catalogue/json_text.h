@@ -3,6 +3,8 @@
 #define SIM_CATALOGUE_JSON_TEXT_H_
 
 #include <cstdint>
+#include <functional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -38,9 +40,17 @@ class JsonObjectReader {
   /// The same, or `fallback` if none is present.
   std::int64_t IntegerOr(const Keys& keys, std::int64_t max,
                          std::int64_t fallback);
+  /// A number from `min` to `max`, whole or not.
+  double Number(std::string_view key, double min, double max);
+  double NumberOr(std::string_view key, double min, double max,
+                  double fallback);
   bool FlagOr(std::string_view key, bool fallback);
   std::string Text(const Keys& keys);
   std::string TextOr(const Keys& keys, std::string_view fallback);
+
+  /// For objects that are read strictly: a key that nothing was asked of is a
+  /// mistake. To be called after everything was read.
+  void RefuseOtherKeys();
 
   /// Keeps "<source>: <problem>", unless there is an earlier mistake.
   void Fail(std::string_view problem);
@@ -54,6 +64,7 @@ class JsonObjectReader {
 
   const nlohmann::json& object_;
   std::string source_;
+  mutable std::set<std::string, std::less<>> asked_;  // keys
   absl::Status status_;
 };
 

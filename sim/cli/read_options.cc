@@ -1,7 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/cli/read_options.h"
 
+#include <map>
+#include <string>
+
 namespace pagedkv::sim {
+
+CLI::Option* AddSessionsOption(CLI::App& command, SessionLoop& sessions) {
+  const std::map<std::string, SessionLoop> loops = {
+      {"recorded", SessionLoop::kRecorded},
+      {"closed", SessionLoop::kClosed},
+      {"open", SessionLoop::kOpen}};
+  return command
+      .add_option("--sessions", sessions,
+                  "closed: turns of a session wait for the one before; open: "
+                  "they do not; recorded: closed where there are delays, open "
+                  "where there are times (default: recorded)")
+      ->transform(CLI::CheckedTransformer(loops));
+}
 
 void AddReadOptions(CLI::App& command, WorkloadOptions& options) {
   command
@@ -20,6 +36,7 @@ void AddReadOptions(CLI::App& command, WorkloadOptions& options) {
                    "Count malformed rows instead of stopping");
   command.add_flag("--strict", options.strict,
                    "Refuse block ids that contradict each other");
+  AddSessionsOption(command, options.sessions);
   command.add_flag("--sort", options.sort,
                    "Keep rows out of order of arrival instead of dropping "
                    "them, and sort");

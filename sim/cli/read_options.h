@@ -11,6 +11,9 @@ namespace pagedkv::sim {
 /// subcommands that do nothing else with the rows. `options` outlives parsing.
 void AddReadOptions(CLI::App& command, WorkloadOptions& options);
 
+/// Adds --sessions alone.
+CLI::Option* AddSessionsOption(CLI::App& command, SessionLoop& sessions);
+
 }  // namespace pagedkv::sim
 
 #endif  // SIM_CLI_READ_OPTIONS_H_

@@ -13,10 +13,12 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 
 #include "pagedkv/eviction_policy.h"
+#include "sim/cli/read_options.h"
 #include "sim/cli/sweep_points.h"
 #include "sim/report/report_json.h"
 #include "sim/report/summary_table.h"
@@ -124,8 +126,9 @@ void AddWorkloadOptions(CLI::App& sim, SimOptions& options) {
                  "A trace file; its format is detected")
       ->group(group);
   sim.add_option("--workload", options.workload,
-                 "A built-in workload: sharegpt, alpaca, azure-conv-2023, "
-                 "azure-code-2023 or mooncake-conversation")
+                 absl::StrCat("A workload that needs no file (",
+                              absl::StrJoin(WorkloadNames(), ", "),
+                              ") or a description that ends with .json"))
       ->group(group);
   sim.add_option("--requests", options.requests,
                  "The first N requests (default: all)")
@@ -137,6 +140,7 @@ void AddWorkloadOptions(CLI::App& sim, SimOptions& options) {
                  "Of all that is drawn: workloads, intervals")
       ->capture_default_str()
       ->group(group);
+  AddSessionsOption(sim, options.sessions)->group(group);
   sim.add_flag("--skip-malformed", options.skip_malformed,
                "Count malformed rows of a trace instead of stopping")
       ->group(group);
@@ -270,10 +274,25 @@ void AddSchedulingOptions(CLI::App& sim, SimOptions& options) {
                      absl::StrJoin(EvictionPolicyNames(), ", ") +
                      " (default: lru)")
       ->group(group);
-  sim.add_option("--sessions", options.sessions,
-                 "closed: a turn of a session arrives after the turn before it "
-                 "has finished; open: as recorded")
+}
+
+void AddFleetOptions(CLI::App& sim, SimOptions& options) {
+  const std::string group = "Fleet";
+  sim.add_option("--replicas", options.replicas,
+                 "Equal engines, each with a pool of its own")
       ->capture_default_str()
+      ->group(group);
+  sim.add_option("--router", options.router,
+                 "round-robin, random, least-loaded, power-of-two or "
+                 "prefix-aware (default: round-robin)")
+      ->group(group);
+  sim.add_option("--router-delay", options.router_delay,
+                 "Age of what a prefix-aware router knows of the caches, such "
+                 "as 200ms (default: 0s)")
+      ->group(group);
+  sim.add_option("--outage", options.outages,
+                 "A replica that fails and comes back, such as 0@60s..90s; its "
+                 "requests are routed anew. May be repeated")
       ->group(group);
 }
 
@@ -295,6 +314,9 @@ void AddMeanOptions(CLI::App& sim, SimOptions& options) {
   sim.add_option("--slo-tpot", options.slo_tpot,
                  "Goodput counts requests with at most this time per later "
                  "token, such as 50ms")
+      ->group(group);
+  sim.add_option("--usd-per-gpu-hour", options.usd_per_gpu_hour,
+                 "For what the waste costs, where the clock models time")
       ->group(group);
 }
 
@@ -338,6 +360,7 @@ void AddSimOptions(CLI::App& command, SimOptions& options) {
   AddModelOptions(command, options);
   AddPoolOptions(command, options);
   AddSchedulingOptions(command, options);
+  AddFleetOptions(command, options);
   AddMeanOptions(command, options);
 }
 

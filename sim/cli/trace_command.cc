@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/cli/trace_command.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <iostream>
 #include <map>
@@ -10,17 +11,20 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
 
 #include "pagedkv/types.h"
+#include "sim/cli/fit_report.h"
 #include "sim/cli/read_options.h"
 #include "sim/cli/trace_inspection.h"
 #include "sim/report/atomic_file.h"
 #include "sim/report/decimal.h"
 #include "sim/trace/trace_reader.h"
 #include "sim/trace/trace_writer.h"
-#include "sim/workload/builtin_workload.h"
+#include "sim/workload/trace_fit.h"
 #include "sim/workload/workload_source.h"
+#include "sim/workload/workload_spec_json.h"
 
 namespace pagedkv::sim {
 namespace {
@@ -44,24 +48,35 @@ int Inspect(const WorkloadOptions& options, Render render) {
                       .keep_out_of_order = options.sort,
                       .max_sequence_tokens = options.max_sequence_tokens,
                       .max_requests = options.requests,
-                      .block_tokens = options.trace_block_tokens});
+                      .block_tokens = options.trace_block_tokens,
+                      .sessions = options.sessions});
   if (!inspection.ok()) return ReportBadInput(inspection.status());
   return Print(render(*inspection));
 }
 
-/// Writes the workload that `options` name as a trace.
+/// Writes the workload that `options` name as a trace, with blocks of
+/// `out_block` tokens; 0: as they are.
 absl::StatusOr<TraceSummary> Write(const WorkloadOptions& options,
-                                   const std::string& path) {
+                                   const std::string& path,
+                                   std::int32_t out_block) {
   // The name is looked at before the trace is read.
-  if (absl::Status known = TraceWriter::ForPath(path, BlockSize(1)).status();
+  if (absl::Status known = TraceWriter::ForPath(path, {}).status();
       !known.ok()) {
     return known;
   }
   const absl::StatusOr<LoadedWorkload> workload = LoadWorkload(options);
   if (!workload.ok()) return workload.status();
   const std::int32_t block = workload->summary.trace_block_tokens;
-  const absl::StatusOr<TraceWriter> writer =
-      TraceWriter::ForPath(path, BlockSize(block > 0 ? block : 1));
+  const auto follows = [](const TraceRequest& each) {
+    return each.follows >= 0;
+  };
+  absl::StatusOr<TraceWriter> writer = TraceWriter::ForPath(
+      path, {.block = BlockSize(block > 0 ? block : 1),
+             .out_block = BlockSize(out_block > 0 ? out_block
+                                    : block > 0   ? block
+                                                  : 1),
+             .sessions = std::any_of(workload->requests.begin(),
+                                     workload->requests.end(), follows)});
   if (!writer.ok()) return writer.status();
   absl::StatusOr<AtomicFile> file = AtomicFile::Create(path);
   if (!file.ok()) return file.status();
@@ -81,8 +96,9 @@ absl::StatusOr<TraceSummary> Write(const WorkloadOptions& options,
   return workload->summary;
 }
 
-int WriteAndTell(const WorkloadOptions& options, const std::string& path) {
-  const absl::StatusOr<TraceSummary> summary = Write(options, path);
+int WriteAndTell(const WorkloadOptions& options, const std::string& path,
+                 std::int32_t out_block) {
+  const absl::StatusOr<TraceSummary> summary = Write(options, path, out_block);
   if (!summary.ok()) return ReportBadInput(summary.status());
   return Print(absl::StrFormat(
       "%s: %s requests over %s s (%.3f/s), %s prompt and %s output tokens; %s "
@@ -97,7 +113,16 @@ struct State {
   WorkloadOptions options;
   std::string format = "table";
   std::string out;
+  std::int32_t out_block_tokens = 0;
 };
+
+void AddOutBlockSize(CLI::App& command, State& state) {
+  command
+      .add_option("--block-size", state.out_block_tokens,
+                  "Tokens per block id in a .jsonl; others' tools expect 512 "
+                  "(default: as they are)")
+      ->check(CLI::Range(1, 1 << 20));
+}
 
 void AddInspect(CLI::App& trace, int& exit_code) {
   CLI::App* command = trace.add_subcommand(
@@ -118,14 +143,16 @@ void AddInspect(CLI::App& trace, int& exit_code) {
 
 void AddGenerate(CLI::App& trace, int& exit_code) {
   CLI::App* command =
-      trace.add_subcommand("generate", "Write a built-in workload as a trace");
+      trace.add_subcommand("generate", "Write a generated workload as a trace");
   const auto state = std::make_shared<State>();
   std::string names;
-  for (const BuiltinWorkload& workload : BuiltinWorkload::All()) {
-    absl::StrAppendFormat(&names, "%s%s", names.empty() ? "" : ", ",
-                          workload.name);
+  for (const std::string& name : WorkloadNames()) {
+    absl::StrAppendFormat(&names, "%s%s", names.empty() ? "" : ", ", name);
   }
-  command->add_option("name", state->options.workload, names)->required();
+  command
+      ->add_option("name", state->options.workload,
+                   names + ", or a description that ends with .json")
+      ->required();
   command
       ->add_option("--requests", state->options.requests,
                    "How many (default: as the workload has)")
@@ -135,8 +162,10 @@ void AddGenerate(CLI::App& trace, int& exit_code) {
       ->add_option("--out", state->out,
                    "The file: .csv as Azure, .jsonl as Mooncake")
       ->required();
+  AddOutBlockSize(*command, *state);
   command->callback([state, &exit_code] {
-    exit_code = WriteAndTell(state->options, state->out);
+    exit_code =
+        WriteAndTell(state->options, state->out, state->out_block_tokens);
   });
 }
 
@@ -152,8 +181,49 @@ void AddConvert(CLI::App& trace, int& exit_code) {
       ->required();
   AddReadOptions(*command, state->options);
   AddRateOptions(*command, state->options, "as recorded");
+  AddOutBlockSize(*command, *state);
   command->callback([state, &exit_code] {
-    exit_code = WriteAndTell(state->options, state->out);
+    exit_code =
+        WriteAndTell(state->options, state->out, state->out_block_tokens);
+  });
+}
+
+int Fit(const WorkloadOptions& options, const std::string& out) {
+  const absl::StatusOr<LoadedWorkload> trace = LoadWorkload(options);
+  if (!trace.ok()) return ReportBadInput(trace.status());
+  const absl::StatusOr<TraceFit> fit = FitTrace(*trace, options.seed);
+  if (!fit.ok()) return ReportBadInput(fit.status());
+  if (!out.empty()) {
+    absl::StatusOr<AtomicFile> file = AtomicFile::Create(out);
+    if (!file.ok()) return ReportBadInput(file.status());
+    file->Append(WorkloadSpecToJson(fit->spec));
+    if (absl::Status done = file->Commit(); !done.ok()) {
+      return ReportBadInput(done);
+    }
+  }
+  return Print(FitToText(*fit));
+}
+
+void AddFit(CLI::App& trace, int& exit_code) {
+  CLI::App* command = trace.add_subcommand(
+      "fit", "Describe a workload like a trace, and how like it is");
+  const auto state = std::make_shared<State>();
+  command->add_option("file", state->options.trace, "The trace")->required();
+  AddReadOptions(*command, state->options);
+  command
+      ->add_option("--seed", state->options.seed,
+                   "Of the workload that is compared")
+      ->capture_default_str();
+  command->add_option("--out", state->out,
+                      "The description, for --workload: a file that ends with "
+                      ".json");
+  command->callback([state, &exit_code] {
+    if (!state->out.empty() && !absl::EndsWith(state->out, ".json")) {
+      exit_code = ReportBadInput(absl::InvalidArgumentError(
+          state->out + ": end its name with .json, as --workload needs it"));
+      return;
+    }
+    exit_code = Fit(state->options, state->out);
   });
 }
 
@@ -161,11 +231,12 @@ void AddConvert(CLI::App& trace, int& exit_code) {
 
 void AddTraceCommand(CLI::App& app, int& exit_code) {
   CLI::App* trace =
-      app.add_subcommand("trace", "Inspect, generate and convert traces");
+      app.add_subcommand("trace", "Inspect, generate, convert and fit traces");
   trace->require_subcommand(1);
   AddInspect(*trace, exit_code);
   AddGenerate(*trace, exit_code);
   AddConvert(*trace, exit_code);
+  AddFit(*trace, exit_code);
 }
 
 }  // namespace pagedkv::sim

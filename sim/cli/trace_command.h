@@ -6,8 +6,9 @@
 
 namespace pagedkv::sim {
 
-/// `pagedkv trace inspect | generate | convert`: what a trace holds, a built-in
-/// workload as a trace, one format as another.
+/// `pagedkv trace inspect | generate | convert | fit`: what a trace holds, a
+/// generated workload as a trace, one format as another, a description of a
+/// workload like a trace.
 void AddTraceCommand(CLI::App& app, int& exit_code);
 
 }  // namespace pagedkv::sim

@@ -49,6 +49,12 @@ Facts ListFacts(const TraceInspection& inspection) {
                                          NanosecondsToSeconds(summary.span_ns),
                                          summary.rate())},
   };
+  if (summary.closed_loop_turns > 0) {
+    facts.emplace_back(
+        "sessions",
+        absl::StrFormat("%s turns wait for the one before to finish",
+                        Grouped(summary.closed_loop_turns)));
+  }
   if (summary.open_loop_turns > 0) {
     facts.emplace_back(
         "sessions",
@@ -157,6 +163,7 @@ std::string InspectionToJson(const TraceInspection& inspection) {
         {"over_max_seq", summary.dropped.over_max_seq}}},
       {"span_s", static_cast<double>(summary.span_ns) / 1e9},
       {"rate_per_s", summary.rate()},
+      {"closed_loop_turns", summary.closed_loop_turns},
       {"open_loop_turns", summary.open_loop_turns},
       {"prompt_tokens", LengthsToJson(statistics.prompt())},
       {"output_tokens", LengthsToJson(statistics.output())},

@@ -38,6 +38,16 @@ void HitCounts::AddHits(std::int64_t hits, BlockSize block_size,
   hit_request_shares += RequestShare(found, prompt);
 }
 
+HitCounts& HitCounts::operator+=(const HitCounts& other) {
+  requests += other.requests;
+  blocks += other.blocks;
+  tokens += other.tokens;
+  hit_blocks += other.hit_blocks;
+  hit_tokens += other.hit_tokens;
+  hit_request_shares += other.hit_request_shares;
+  return *this;
+}
+
 HitRates HitCounts::rates() const {
   return {.block = Ratio(static_cast<double>(hit_blocks),
                          static_cast<double>(blocks)),

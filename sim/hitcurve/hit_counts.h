@@ -45,6 +45,8 @@ struct HitCounts {
   /// The first `hits` blocks of that request are hits.
   void AddHits(std::int64_t hits, BlockSize block_size, TokenCount prompt);
 
+  HitCounts& operator+=(const HitCounts& other);
+
   /// Zero where there is nothing to hit.
   [[nodiscard]] HitRates rates() const;
 

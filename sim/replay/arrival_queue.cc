@@ -54,12 +54,24 @@ absl::Status ArrivalQueue::ReadNext() {
     has_read_ = true;
   } else if (const auto ended = ended_ns_.find(follows);
              ended != ended_ns_.end()) {
-    turn.arrival_ns = ended->second + turn.request.delay_ns;
-    AddReady(std::move(turn));
+    AddTurn(std::move(turn), ended->second);
   } else {
     held_back_[follows].push_back(std::move(turn));
   }
   return absl::OkStatus();
+}
+
+// The turn before it has ended at `ended_ns`.
+void ArrivalQueue::AddTurn(Turn turn, std::int64_t ended_ns) {
+  turn.arrival_ns = ended_ns + turn.request.delay_ns;
+  turn.request.arrival_ns = turn.arrival_ns;
+  AddReady(std::move(turn));
+}
+
+void ArrivalQueue::Return(TraceRequest request, std::int64_t now_ns) {
+  AddReady({.arrival_ns = now_ns,
+            .order = num_read_++,
+            .request = std::move(request)});
 }
 
 void ArrivalQueue::AddReady(Turn turn) {
@@ -73,7 +85,6 @@ std::int64_t ArrivalQueue::arrival_ns() const {
 
 TraceRequest ArrivalQueue::Pop() {
   TraceRequest request;
-  const std::int64_t arrival = arrival_ns();
   if (ReadyIsFirst()) {
     std::pop_heap(ready_.begin(), ready_.end());
     request = std::move(ready_.back().request);
@@ -82,7 +93,6 @@ TraceRequest ArrivalQueue::Pop() {
     request = std::move(read_.request);
     has_read_ = false;
   }
-  request.arrival_ns = arrival;
   return request;
 }
 
@@ -92,8 +102,7 @@ void ArrivalQueue::OnEnded(std::int64_t id, std::int64_t now_ns) {
   const auto held = held_back_.find(id);
   if (held == held_back_.end()) return;
   for (Turn& turn : held->second) {
-    turn.arrival_ns = now_ns + turn.request.delay_ns;
-    AddReady(std::move(turn));
+    AddTurn(std::move(turn), now_ns);
   }
   held_back_.erase(held);
 }

@@ -38,6 +38,9 @@ class ArrivalQueue {
   [[nodiscard]] std::int64_t arrival_ns() const;
   [[nodiscard]] TraceRequest Pop();
 
+  /// A request that was taken comes back at `now_ns`; it keeps its arrival.
+  void Return(TraceRequest request, std::int64_t now_ns);
+
   /// The request `id` has finished, or was rejected.
   void OnEnded(std::int64_t id, std::int64_t now_ns);
 
@@ -54,6 +57,7 @@ class ArrivalQueue {
   };
 
   absl::Status ReadNext();
+  void AddTurn(Turn turn, std::int64_t ended_ns);
   void AddReady(Turn turn);
   [[nodiscard]] bool ReadyIsFirst() const {
     return !ready_.empty() && (!has_read_ || read_ < ready_.front());
@@ -64,8 +68,8 @@ class ArrivalQueue {
   bool ended_ = false;
   bool has_next_ = false;
   bool has_read_ = false;
-  Turn read_;  // next of the source, if has_read_
-  std::int64_t num_read_ = 0;
+  Turn read_;                  // next of the source, if has_read_
+  std::int64_t num_read_ = 0;  // and returned: the order of what comes
   std::int64_t last_arrival_ns_ = 0;
   std::vector<Turn> ready_;  // heap: turns whose arrival is known
   absl::flat_hash_map<std::int64_t, std::vector<Turn>> held_back_;

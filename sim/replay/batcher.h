@@ -4,10 +4,12 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
+#include "pagedkv/kv_events.h"
 #include "pagedkv/scheduler.h"
 #include "pagedkv/types.h"
 #include "sim/accounting/causes.h"
@@ -37,6 +39,13 @@ class Batcher {
   /// The planned step is done. Returns the requests that finished, whose memory
   /// is free again; valid until the next call.
   virtual absl::StatusOr<std::span<const FinishedRequest>> Update() = 0;
+
+  /// Drops all requests, which are appended to `lost`: the running ones in
+  /// order of admission, then the waiting ones; and all content.
+  /// Not while a step is under way.
+  virtual absl::Status Fail(std::vector<RequestId>& lost) = 0;
+  /// What happened to the prefix cache since the last call.
+  [[nodiscard]] virtual KvEventBatch TakeEvents() { return {}; }
 
   [[nodiscard]] virtual std::int32_t num_running() const = 0;
   [[nodiscard]] virtual std::int32_t num_waiting() const = 0;

@@ -132,4 +132,15 @@ absl::StatusOr<std::span<const FinishedRequest>> ContiguousBatcher::Update() {
   return finished_;
 }
 
+absl::Status ContiguousBatcher::Fail(std::vector<RequestId>& lost) {
+  for (const Sequence& sequence : running_) {
+    memory_.Release(request(sequence), sequence.present, sequence.place);
+    lost.push_back(sequence.id);
+  }
+  for (const Sequence& sequence : waiting_) lost.push_back(sequence.id);
+  running_.clear();
+  waiting_.clear();
+  return absl::OkStatus();
+}
+
 }  // namespace pagedkv::sim

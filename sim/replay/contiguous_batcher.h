@@ -35,6 +35,7 @@ class ContiguousBatcher : public Batcher {
   absl::StatusOr<bool> Submit(RequestId id) override;
   absl::StatusOr<BatchStep> Schedule() override;
   absl::StatusOr<std::span<const FinishedRequest>> Update() override;
+  absl::Status Fail(std::vector<RequestId>& lost) override;
 
   [[nodiscard]] std::int32_t num_running() const override {
     return static_cast<std::int32_t>(running_.size());

@@ -15,6 +15,7 @@
 #include "sim/accounting/causes.h"
 #include "sim/replay/batcher.h"
 #include "sim/replay/live_requests.h"
+#include "sim/replay/router.h"
 #include "sim/replay/simulation.h"
 #include "sim/trace/content.h"
 #include "sim/trace/trace_request.h"
@@ -51,6 +52,10 @@ absl::StatusOr<std::unique_ptr<PagedBatcher>> PagedBatcher::Create(
   cache_options.max_sequence_tokens = options.max_sequence_tokens;
   cache_options.max_sequences = options.max_num_seqs;
   cache_options.prefix_cache.eviction_policy = options.eviction_policy;
+  if (options.prefix_cache && Router::NeedsEvents(options.fleet.router)) {
+    cache_options.prefix_cache.content_hash = FleetContentHash();
+    cache_options.prefix_cache.events = true;
+  }
   absl::StatusOr<KvCacheManager> cache = KvCacheManager::Create(cache_options);
   if (!cache.ok()) return cache.status();
   auto owned = std::make_unique<KvCacheManager>(*std::move(cache));
@@ -110,6 +115,22 @@ absl::StatusOr<std::span<const FinishedRequest>> PagedBatcher::Update() {
         outputs_[sequence.request.value()][static_cast<std::size_t>(index)]);
   }
   return scheduler_.Update(sampled_);
+}
+
+absl::Status PagedBatcher::Fail(std::vector<RequestId>& lost) {
+  const std::vector<RequestId> running = scheduler_.Running();
+  const std::vector<RequestId> waiting = scheduler_.Waiting();
+  lost.insert(lost.end(), running.begin(), running.end());
+  lost.insert(lost.end(), waiting.begin(), waiting.end());
+  for (const RequestId id : lost) {
+    if (absl::Status status = scheduler_.Abort(id); !status.ok()) {
+      return status;
+    }
+  }
+  if (!cache_->ResetPrefixCache()) {
+    return absl::InternalError("blocks are in use, and nobody is left");
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace pagedkv::sim

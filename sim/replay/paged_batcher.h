@@ -31,6 +31,10 @@ class PagedBatcher : public Batcher {
   absl::StatusOr<bool> Submit(RequestId id) override;
   absl::StatusOr<BatchStep> Schedule() override;
   absl::StatusOr<std::span<const FinishedRequest>> Update() override;
+  absl::Status Fail(std::vector<RequestId>& lost) override;
+  [[nodiscard]] KvEventBatch TakeEvents() override {
+    return cache_->TakeEvents();
+  }
 
   [[nodiscard]] std::int32_t num_running() const override {
     return scheduler_.num_running();

@@ -72,6 +72,7 @@ absl::Status Replica::Offer(TraceRequest request) {
   if (!queued.ok()) return queued.status();
   if (*queued) {
     EnterQueue(lives_[id.value()]);
+    waiting_tokens_ += requests_[id].prompt_tokens;
   } else {
     Reject(requests_[id]);
     requests_.Remove(id);
@@ -84,6 +85,19 @@ absl::Status Replica::WaitUntil(std::int64_t until_ns) {
       Emit(until_ns - now_ns_, /*is_step=*/false, Cause::kIdle, 0);
   now_ns_ = until_ns;
   return status;
+}
+
+absl::StatusOr<std::vector<TraceRequest>> Replica::Fail() {
+  std::vector<RequestId> ids;
+  if (absl::Status status = batcher_.Fail(ids); !status.ok()) return status;
+  std::vector<TraceRequest> lost;
+  for (const RequestId id : ids) {
+    ledger_.Release(id.value(), now_ns_);
+    lost.push_back(requests_[id]);
+    requests_.Remove(id);
+  }
+  waiting_tokens_ = 0;
+  return lost;
 }
 
 void Replica::Reject(const TraceRequest& request) {
@@ -177,6 +191,7 @@ StepWork Replica::Advance(std::span<const ScheduledSequence> scheduled) {
 void Replica::Admit(const ScheduledSequence& sequence, Life& life) {
   life.admit_ns = now_ns_;
   life.hit_tokens = sequence.num_computed;
+  waiting_tokens_ -= requests_[sequence.request].prompt_tokens;
   if (!options_.prefix_cache) return;
   const BlockSize block = rule_.policy().block_size;
   const TokenCount prompt(requests_[sequence.request].prompt_tokens);

@@ -49,6 +49,9 @@ class Replica {
   /// Nothing happens until `until_ns`. REQUIRES: !busy().
   absl::Status WaitUntil(std::int64_t until_ns);
 
+  /// Loses all that waits and runs, and its cache; returns the requests.
+  absl::StatusOr<std::vector<TraceRequest>> Fail();
+
   /// Whether there is something to run.
   [[nodiscard]] bool busy() const {
     return batcher_.num_running() > 0 || batcher_.num_waiting() > 0;
@@ -56,6 +59,9 @@ class Replica {
   /// When the next step would begin.
   [[nodiscard]] std::int64_t now_ns() const { return now_ns_; }
   [[nodiscard]] const Batcher& batcher() const { return batcher_; }
+  [[nodiscard]] Batcher& batcher() { return batcher_; }
+  /// Prompt tokens of the requests that wait, but for those preempted.
+  [[nodiscard]] std::int64_t waiting_tokens() const { return waiting_tokens_; }
   /// Ended by the last call of `Offer` or `RunStep`.
   [[nodiscard]] std::span<const EndedRequest> ended() const { return ended_; }
   [[nodiscard]] SimulationTotals Totals() const;
@@ -106,6 +112,7 @@ class Replica {
   SlotLedger ledger_;        // by request id
   std::vector<Life> lives_;  // by request id
   std::vector<EndedRequest> ended_;
+  std::int64_t waiting_tokens_ = 0;
   WaitTimes wait_ns_{};  // time with a request at the head of the queue
   SimulationTotals totals_;
 };

@@ -7,6 +7,8 @@
 #include <limits>
 #include <memory>
 #include <span>
+#include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -20,11 +22,45 @@
 #include "sim/replay/policy.h"
 #include "sim/replay/replay_loop.h"
 #include "sim/replay/replica.h"
+#include "sim/replay/router.h"
 #include "sim/trace/request_source.h"
 #include "sim/trace/trace_request.h"
 
 namespace pagedkv::sim {
 namespace {
+
+absl::Status CheckFleet(const SimulationOptions& options) {
+  const FleetOptions& fleet = options.fleet;
+  if (fleet.num_replicas < 1) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "num_replicas is %d; it must be at least 1", fleet.num_replicas));
+  }
+  if (fleet.num_replicas > 1 && (options.demand || IsSaturated(options))) {
+    return absl::InvalidArgumentError(
+        "a fleet needs arrival times and a pool of a size");
+  }
+  if (fleet.knowledge_delay_ns < 0) {
+    return absl::InvalidArgumentError("knowledge_delay_ns must be at least 0");
+  }
+  std::vector<std::int64_t> up_ns(static_cast<std::size_t>(fleet.num_replicas),
+                                  0);
+  for (const Outage& outage : fleet.outages) {
+    if (outage.replica < 0 || outage.replica >= fleet.num_replicas) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("an outage of replica %d; there are %d, from 0 on",
+                          outage.replica, fleet.num_replicas));
+    }
+    std::int64_t& up = up_ns[static_cast<std::size_t>(outage.replica)];
+    if (outage.begin_ns < up || outage.end_ns <= outage.begin_ns) {
+      return absl::InvalidArgumentError(absl::StrFormat(
+          "an outage of replica %d from %d to %d ns: it must end after it "
+          "begins, and begin after the one before it",
+          outage.replica, outage.begin_ns, outage.end_ns));
+    }
+    up = outage.end_ns;
+  }
+  return absl::OkStatus();
+}
 
 absl::Status CheckOptions(const SimulationOptions& options) {
   if (options.demand && IsSaturated(options)) {
@@ -56,7 +92,7 @@ absl::Status CheckOptions(const SimulationOptions& options) {
         absl::StrFormat("max_num_batched_tokens is %d; it must be at least 1",
                         options.max_num_batched_tokens.value()));
   }
-  return absl::OkStatus();
+  return CheckFleet(options);
 }
 
 // Sees nothing, but may still be told to stop.
@@ -71,37 +107,93 @@ class SilentObserver : public SimulationObserver {
   SimulationObserver& observer_;
 };
 
-// Runs a workload through one engine.
-absl::StatusOr<SimulationTotals> RunReplica(const GrantRule& rule,
-                                            const SimulationOptions& options,
-                                            const OpenSource& open,
-                                            LiveRequests& requests,
-                                            Batcher& batcher,
-                                            SimulationObserver& observer) {
-  const absl::StatusOr<std::unique_ptr<RequestSource>> source = open();
-  if (!source.ok()) return source.status();
-  Replica replica(rule, options, options.capacity.value(), requests, batcher,
-                  observer);
-  const absl::Status status =
-      ReplayLoop(options, **source, replica, observer).Run();
-  if (!status.ok()) return status;
-  return replica.Totals();
+// One engine's memory and batcher, of either kind.
+struct Engine {
+  LiveRequests requests;
+  std::unique_ptr<ContiguousMemory> memory;  // of a baseline
+  std::unique_ptr<Batcher> batcher;
+};
+
+absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(
+    const GrantRule& rule, const SimulationOptions& options, bool unbounded) {
+  auto engine = std::make_unique<Engine>();
+  if (rule.policy().kind != PolicyKind::kPaged || unbounded) {
+    engine->memory =
+        ContiguousMemory::Create(rule, options.capacity, options.demand);
+    engine->batcher = std::make_unique<ContiguousBatcher>(
+        options.max_num_seqs, options.max_num_batched_tokens, engine->requests,
+        *engine->memory);
+    return engine;
+  }
+  auto batcher =
+      PagedBatcher::Create(rule.policy().block_size, options, engine->requests);
+  if (!batcher.ok()) return batcher.status();
+  engine->batcher = *std::move(batcher);
+  return engine;
 }
 
-// One run of a baseline, with the figures that only its memory knows.
-absl::StatusOr<SimulationTotals> RunContiguous(const GrantRule& rule,
-                                               const SimulationOptions& options,
-                                               const OpenSource& open,
-                                               ContiguousMemory& memory,
-                                               SimulationObserver& observer) {
-  LiveRequests requests;
-  ContiguousBatcher batcher(options.max_num_seqs,
-                            options.max_num_batched_tokens, requests, memory);
-  absl::StatusOr<SimulationTotals> totals =
-      RunReplica(rule, options, open, requests, batcher, observer);
-  if (totals.ok() && rule.policy().kind == PolicyKind::kConcat) {
-    totals->copied_slots = memory.copied_slots();
-    totals->transient_peak_slots = memory.extent_slots();
+void AddReplica(const SimulationTotals& replica, SimulationTotals& sum) {
+  sum.steps += replica.steps;
+  sum.end_ns = std::max(sum.end_ns, replica.end_ns);
+  sum.finished += replica.finished;
+  sum.rejected += replica.rejected;
+  sum.peak_slots = std::max(sum.peak_slots, replica.peak_slots);
+  sum.peak_running = std::max(sum.peak_running, replica.peak_running);
+  sum.peak_step_tokens =
+      std::max(sum.peak_step_tokens, replica.peak_step_tokens);
+  sum.preemptions += replica.preemptions;
+  sum.recomputed_tokens += replica.recomputed_tokens;
+  sum.hits += replica.hits;
+  sum.max_preemptions_per_request = std::max(
+      sum.max_preemptions_per_request, replica.max_preemptions_per_request);
+  sum.livelocked_requests += replica.livelocked_requests;
+  sum.copied_slots += replica.copied_slots;
+  sum.transient_peak_slots =
+      std::max(sum.transient_peak_slots, replica.transient_peak_slots);
+  sum.blocked_capacity_ns += replica.blocked_capacity_ns;
+  sum.blocked_fragmented_ns += replica.blocked_fragmented_ns;
+  sum.blocked_watermark_ns += replica.blocked_watermark_ns;
+  sum.blocked_policy_ns += replica.blocked_policy_ns;
+}
+
+// Of one replica, with the figures that only its memory knows.
+SimulationTotals TotalsOf(const Replica& replica, const Engine& engine,
+                          PolicyKind kind) {
+  SimulationTotals totals = replica.Totals();
+  if (kind == PolicyKind::kConcat) {
+    totals.copied_slots = engine.memory->copied_slots();
+    totals.transient_peak_slots = engine.memory->extent_slots();
+  }
+  return totals;
+}
+
+// Runs a workload through as many engines as the options say.
+absl::StatusOr<SimulationTotals> RunEngines(
+    const GrantRule& rule, const SimulationOptions& options,
+    const OpenSource& open, std::span<const std::unique_ptr<Engine>> engines,
+    SimulationObserver& observer) {
+  const absl::StatusOr<std::unique_ptr<RequestSource>> source = open();
+  if (!source.ok()) return source.status();
+  std::vector<Replica> replicas;
+  replicas.reserve(engines.size());
+  for (const std::unique_ptr<Engine>& engine : engines) {
+    replicas.emplace_back(rule, options, options.capacity.value(),
+                          engine->requests, *engine->batcher, observer);
+  }
+  Router router(options.fleet, rule.policy().block_size, options.trace_block);
+  ReplayLoop loop(options, **source, replicas, router, observer);
+  if (absl::Status status = loop.Run(); !status.ok()) return status;
+
+  const PolicyKind kind = rule.policy().kind;
+  SimulationTotals totals = TotalsOf(replicas.front(), *engines.front(), kind);
+  if (engines.size() == 1) return totals;
+  totals.replicas.assign(loop.routed().begin(), loop.routed().end());
+  for (std::size_t i = 0; i < engines.size(); ++i) {
+    const SimulationTotals own = TotalsOf(replicas[i], *engines[i], kind);
+    if (i > 0) AddReplica(own, totals);
+    totals.replicas[i].finished = own.finished;
+    totals.replicas[i].preemptions = own.preemptions;
+    totals.replicas[i].hits = own.hits;
   }
   return totals;
 }
@@ -116,14 +208,15 @@ absl::Status SizeForDemand(const GrantRule& rule, const OpenSource& open,
   options.max_num_seqs = std::numeric_limits<std::int32_t>::max();
   options.max_num_batched_tokens = ContiguousMemory::kUnbounded;
   options.watermark = 0.0;
-  const auto memory = ContiguousMemory::Create(rule, options.capacity,
-                                               /*unbounded=*/true);
+  absl::StatusOr<std::unique_ptr<Engine>> engine =
+      MakeEngine(rule, options, /*unbounded=*/true);
+  if (!engine.ok()) return engine.status();
   SilentObserver silent(observer);
   const absl::StatusOr<SimulationTotals> totals =
-      RunContiguous(rule, options, open, *memory, silent);
+      RunEngines(rule, options, open, {&*engine, 1}, silent);
   if (!totals.ok()) return totals.status();
 
-  options.capacity = TokenCount(memory->extent_slots());
+  options.capacity = TokenCount((*engine)->memory->extent_slots());
   options.max_num_seqs = std::max(1, totals->peak_running);
   options.max_num_batched_tokens =
       TokenCount(std::max<std::int64_t>(1, totals->peak_step_tokens));
@@ -149,15 +242,14 @@ absl::StatusOr<SimulationTotals> Simulate(const Policy& policy,
     absl::Status status = SizeForDemand(rule, open, observer, sized);
     if (!status.ok()) return status;
   }
-  if (policy.kind != PolicyKind::kPaged) {
-    const auto memory =
-        ContiguousMemory::Create(rule, sized.capacity, options.demand);
-    return RunContiguous(rule, sized, open, *memory, observer);
+  std::vector<std::unique_ptr<Engine>> engines;
+  for (std::int32_t i = 0; i < options.fleet.num_replicas; ++i) {
+    absl::StatusOr<std::unique_ptr<Engine>> engine =
+        MakeEngine(rule, sized, /*unbounded=*/false);
+    if (!engine.ok()) return engine.status();
+    engines.push_back(*std::move(engine));
   }
-  LiveRequests requests;
-  const auto batcher = PagedBatcher::Create(policy.block_size, sized, requests);
-  if (!batcher.ok()) return batcher.status();
-  return RunReplica(rule, sized, open, requests, **batcher, observer);
+  return RunEngines(rule, sized, open, engines, observer);
 }
 
 absl::StatusOr<SimulationTotals> Simulate(

@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 
@@ -14,6 +15,7 @@
 #include "sim/accounting/causes.h"
 #include "sim/clock/step_time.h"
 #include "sim/hitcurve/hit_counts.h"
+#include "sim/replay/fleet_options.h"
 #include "sim/replay/policy.h"
 #include "sim/trace/request_source.h"
 #include "sim/trace/trace_request.h"
@@ -53,6 +55,8 @@ struct SimulationOptions {
   bool prefix_cache = false;
   std::string eviction_policy = "lru";  ///< of `EvictionPolicyNames`
   BlockSize trace_block{1};  ///< tokens of each of `TraceRequest::block_ids`
+  /// More than one replica needs arrival times; `capacity` is that of each.
+  FleetOptions fleet = {};
 };
 
 /// Whether requests are offered as fast as they are admitted.
@@ -111,7 +115,18 @@ class SimulationObserver {
   virtual bool ShouldStop() { return false; }
 };
 
-/// What is counted over a whole run.
+/// What one replica of a fleet did.
+struct ReplicaTotals {
+  std::int64_t routed = 0;  ///< requests that it was given
+  std::int64_t routed_prompt_tokens = 0;
+  std::int64_t lost = 0;  ///< of these, by outages
+  std::int64_t finished = 0;
+  std::int64_t preemptions = 0;
+  HitCounts hits = {};
+};
+
+/// What is counted over a whole run. Of a fleet, counts are sums over its
+/// replicas, and peaks the highest of one.
 struct SimulationTotals {
   std::int64_t steps = 0;
   std::int64_t end_ns = 0;
@@ -135,6 +150,7 @@ struct SimulationTotals {
   std::int64_t blocked_fragmented_ns = 0;
   std::int64_t blocked_watermark_ns = 0;
   std::int64_t blocked_policy_ns = 0;
+  std::vector<ReplicaTotals> replicas = {};  ///< empty: not a fleet
 };
 
 /// Opens the workload from its beginning: a pass each.

@@ -8,6 +8,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "sim/replay/router.h"
 #include "sim/report/canonical_json.h"
 
 namespace pagedkv::sim {
@@ -175,6 +176,32 @@ json HitToJson(const PolicyResult& result) {
   return document;
 }
 
+json FleetToJson(const FleetOptions& fleet) {
+  json outages = json::array();
+  for (const Outage& outage : fleet.outages) {
+    outages.push_back({{"replica", outage.replica},
+                       {"begin_s", Seconds(outage.begin_ns)},
+                       {"end_s", Seconds(outage.end_ns)}});
+  }
+  return {{"replicas", fleet.num_replicas},
+          {"router", RouterName(fleet.router)},
+          {"knowledge_delay_s", Seconds(fleet.knowledge_delay_ns)},
+          {"outages", outages}};
+}
+
+json ReplicasToJson(const std::vector<ReplicaTotals>& replicas) {
+  json rows = json::array();
+  for (const ReplicaTotals& replica : replicas) {
+    rows.push_back({{"routed", replica.routed},
+                    {"routed_prompt_tokens", replica.routed_prompt_tokens},
+                    {"lost", replica.lost},
+                    {"finished", replica.finished},
+                    {"preemptions", replica.preemptions},
+                    {"hit_token_weighted", replica.hits.rates().token}});
+  }
+  return rows;
+}
+
 json ThroughputToJson(const Report& report, const PolicyResult& result) {
   const LatencyStatistics& latency = result.latency;
   const std::optional<double> tokens =
@@ -191,6 +218,13 @@ json GoodputToJson(const Report& report, const PolicyResult& result) {
   return {{"requests_pct", *percent},
           {"requests_per_s",
            OrNull(report.PerSecond(result, result.latency.num_good()))}};
+}
+
+json ToJson(const ReportCost& cost) {
+  return {{"gpu_equiv", OrNull(cost.gpu_equivalent)},
+          {"usd", OrNull(cost.usd)},
+          {"usd_per_million_output_tokens",
+           OrNull(cost.usd_per_million_output_tokens)}};
 }
 
 json ResultToJson(const Report& report, const PolicyResult& result) {
@@ -228,6 +262,7 @@ json ResultToJson(const Report& report, const PolicyResult& result) {
         {"internal", ToJson(metrics.internal_pct)},
         {"external_and_others", ToJson(metrics.external_and_others_pct)}}},
       {"waste_gb_hours", OrNull(report.WasteGbHours(result))},
+      {"cost", ToJson(report.Cost(result))},
       {"batch", batch},
       {"capacity_gain", OrNull(report.CapacityGain(result))},
       {"peak_slots", totals.peak_slots},
@@ -255,6 +290,9 @@ json ResultToJson(const Report& report, const PolicyResult& result) {
       {"steps", totals.steps},
       {"duration_s", Seconds(totals.end_ns)}};
   if (UsesPrefixCache(report, result)) document["hit"] = HitToJson(result);
+  if (!totals.replicas.empty()) {
+    document["replicas"] = ReplicasToJson(totals.replicas);
+  }
   if (result.policy.kind == PolicyKind::kConcat) {
     document["growth"] = {
         {"copied_slots", totals.copied_slots},
@@ -327,7 +365,7 @@ nlohmann::json ReportToDocument(const Report& report) {
     results[result.policy.id()] = ResultToJson(report, result);
   }
   const std::optional<TokenCount>& slots = report.pool.slots;
-  return {
+  json document = {
       {"schema", kReportSchema},
       {"inputs", InputsToJson(report)},
       {"model",
@@ -339,6 +377,9 @@ nlohmann::json ReportToDocument(const Report& report) {
         {"bytes", OrNull(report.pool.bytes)},
         {"source", report.pool.source}}},
       {"clock", ClockToJson(options)},
+      {"cost",
+       {{"gpus", report.num_gpus()},
+        {"usd_per_gpu_hour", OrNull(report.usd_per_gpu_hour)}}},
       {"service_level", ToJson(report.level)},
       {"limits",
        {{"max_num_seqs", options.max_num_seqs},
@@ -351,6 +392,10 @@ nlohmann::json ReportToDocument(const Report& report) {
       {"baseline", report.results.front().policy.id()},
       {"results", results},
       {"warnings", report.Warnings()}};
+  if (options.fleet.num_replicas > 1 || !options.fleet.outages.empty()) {
+    document["fleet"] = FleetToJson(options.fleet);
+  }
+  return document;
 }
 
 std::string ReportToJson(const Report& report) {

@@ -13,8 +13,11 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 
+#include "sim/replay/router.h"
+#include "sim/report/block_size_knee.h"
 #include "sim/report/decimal.h"
 #include "sim/report/text_table.h"
+#include "sim/report/worst_requests.h"
 
 namespace pagedkv::sim {
 namespace {
@@ -185,8 +188,74 @@ std::string HitLine(const PolicyResult& result) {
   return line;
 }
 
-/// Figures that only some policies or modes have.
-std::vector<std::string> FootLines(const Report& report) {
+std::string FleetLine(const Report& report, const PolicyResult& result) {
+  std::vector<std::string> shares;
+  std::int64_t lost = 0;
+  for (const ReplicaTotals& replica : result.totals.replicas) {
+    shares.push_back(absl::StrFormat("%s (%.4f)", Grouped(replica.routed),
+                                     replica.hits.rates().token));
+    lost += replica.lost;
+  }
+  return absl::StrFormat(
+      "%s: %s sent each replica requests (prefix hits of tokens): %s; %s lost "
+      "by outages and sent again",
+      result.policy.id(), RouterName(report.simulation.fleet.router),
+      absl::StrJoin(shares, ", "), Grouped(lost));
+}
+
+/// The requests that wasted most of what they were granted.
+std::string WorstLine(const PolicyResult& result, std::size_t num_worst) {
+  std::vector<std::string> worst;
+  for (const RequestWaste& request : result.requests.worst()) {
+    if (request.waste_slots == 0 || worst.size() == num_worst) break;
+    worst.push_back(
+        absl::StrFormat("%d (%s)", request.id, Grouped(request.waste_slots)));
+  }
+  return absl::StrFormat(
+      "%s: half of the requests waste at most %s slots each, 99 of 100 at most "
+      "%s%s%s",
+      result.policy.id(), Grouped(result.requests.WasteQuantile(0.50)),
+      Grouped(result.requests.WasteQuantile(0.99)),
+      worst.empty() ? "" : "; most: request ", absl::StrJoin(worst, ", "));
+}
+
+std::string PreemptionLine(const PolicyResult& result) {
+  const SimulationTotals& totals = result.totals;
+  return absl::StrFormat(
+      "%s: preempts one request up to %s times and computes %s tokens again; "
+      "%s without progress (livelock)",
+      result.policy.id(), Grouped(totals.max_preemptions_per_request),
+      Grouped(totals.recomputed_tokens),
+      totals.livelocked_requests == 0
+          ? "no request"
+          : Grouped(totals.livelocked_requests) + " requests");
+}
+
+std::string CostLine(const Report& report, const PolicyResult& result) {
+  const ReportCost cost = report.Cost(result);
+  std::string line = result.policy.id();
+  const char* separator = ": ";
+  if (cost.gpu_equivalent) {
+    absl::StrAppendFormat(&line, "%swaste is the memory of %.3f of %d GPUs",
+                          separator, *cost.gpu_equivalent, report.num_gpus());
+    separator = ", ";
+  }
+  if (cost.usd) {
+    absl::StrAppendFormat(&line, "%s%.4f USD in this run", separator,
+                          *cost.usd);
+    separator = ", ";
+  }
+  if (cost.usd_per_million_output_tokens) {
+    absl::StrAppendFormat(&line, "%s%.4f USD per million output tokens in all",
+                          separator, *cost.usd_per_million_output_tokens);
+  }
+  return line;
+}
+
+/// Figures that only some policies or modes have; at most so many of the worst
+/// requests of each policy.
+std::vector<std::string> FootLines(const Report& report,
+                                   std::size_t num_worst) {
   std::vector<std::string> lines;
   for (const PolicyResult& result : report.results) {
     const SimulationTotals& totals = result.totals;
@@ -196,12 +265,21 @@ std::vector<std::string> FootLines(const Report& report) {
                           SlotsAndBytes(report, totals.capacity_slots)));
     }
     if (UsesPrefixCache(report, result)) lines.push_back(HitLine(result));
+    if (!totals.replicas.empty()) lines.push_back(FleetLine(report, result));
     if (result.policy.kind == PolicyKind::kConcat) {
       lines.push_back(absl::StrFormat(
           "%s: copies %s to grow, and holds up to %s twice meanwhile",
           result.policy.id(), SlotsAndBytes(report, totals.copied_slots),
           SlotsAndBytes(report, totals.transient_peak_slots)));
     }
+    if (result.requests.num_finished() > 0) {
+      lines.push_back(WorstLine(result, num_worst));
+    }
+    if (totals.preemptions > 0) lines.push_back(PreemptionLine(result));
+    if (report.usd_per_gpu_hour) lines.push_back(CostLine(report, result));
+  }
+  if (const auto knee = FindBlockSizeKnee(BlockSizePoints(report))) {
+    lines.push_back(knee->Sentence());
   }
   return lines;
 }
@@ -259,7 +337,7 @@ std::string SummaryToText(const Report& report) {
   for (const TextTable& table : SummaryTables(report)) {
     text += '\n' + TableToText(table);
   }
-  const std::vector<std::string> foot = FootLines(report);
+  const std::vector<std::string> foot = FootLines(report, /*num_worst=*/3);
   if (!foot.empty()) text += '\n' + absl::StrJoin(foot, "\n") + '\n';
   return text;
 }
@@ -272,7 +350,7 @@ std::string SummaryToMarkdown(const Report& report) {
   for (const TextTable& table : SummaryTables(report)) {
     text += '\n' + TableToMarkdown(table);
   }
-  std::vector<std::string> foot = FootLines(report);
+  std::vector<std::string> foot = FootLines(report, kNumWorst);
   for (const std::string& warning : report.Warnings()) {
     foot.push_back("warning: " + warning);
   }

@@ -43,7 +43,8 @@ void PolicyRun::Run(const LoadedWorkload& workload) {
     totals_ = *totals;
     if (simulation.prefix_cache && policy_.kind == PolicyKind::kPaged) {
       const BlockCount blocks =
-          policy_.block_size.FullBlocks(simulation.capacity) - BlockCount(1);
+          (policy_.block_size.FullBlocks(simulation.capacity) - BlockCount(1)) *
+          simulation.fleet.num_replicas;
       hit_bounds_ = ComputeHitBounds(workload.requests, simulation.trace_block,
                                      policy_.block_size, blocks);
     }

@@ -5,6 +5,9 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
+
+#include "sim/trace/trace_reader.h"
 
 namespace pagedkv::sim {
 
@@ -23,6 +26,7 @@ struct SimOptions {
   bool skip_malformed = false;
   bool strict = false;
   bool sort = false;
+  SessionLoop sessions = SessionLoop::kRecorded;
 
   // Policies, separated by commas; the first is the baseline.
   std::string policies =
@@ -59,13 +63,19 @@ struct SimOptions {
   std::optional<double> watermark;
   std::string prefix_cache = "off";
   std::optional<std::string> eviction;
-  std::string sessions = "closed";
+
+  // Fleet.
+  std::int32_t replicas = 1;
+  std::optional<std::string> router;
+  std::optional<std::string> router_delay;
+  std::vector<std::string> outages = {};  ///< as "0@60s..90s"
 
   // Report.
   std::string weight = "time";
   std::optional<std::string> window;
   std::optional<std::string> slo_ttft;
   std::optional<std::string> slo_tpot;
+  std::optional<double> usd_per_gpu_hour;
 };
 
 }  // namespace pagedkv::sim

@@ -15,6 +15,7 @@
 #include "pagedkv/eviction_policy.h"
 #include "pagedkv/types.h"
 #include "sim/report/decimal.h"
+#include "sim/study/fleet_plan.h"
 #include "sim/study/option_checks.h"
 #include "sim/study/pool_plan.h"
 #include "sim/study/step_time_plan.h"
@@ -76,10 +77,11 @@ absl::StatusOr<WorkloadOptions> PlanWorkload(const SimOptions& options) {
   workload.skip_malformed = options.skip_malformed;
   workload.strict = options.strict;
   workload.sort = options.sort;
+  workload.sessions = options.sessions;
   return workload;
 }
 
-/// Sharing of content, and sessions; returns `simulation` with them.
+/// Sharing of content, sessions and fleet; returns `simulation` with them.
 absl::StatusOr<SimulationOptions> PlanPrefixCache(
     const SimOptions& options, const std::vector<Policy>& policies,
     SimulationOptions simulation) {
@@ -114,11 +116,9 @@ absl::StatusOr<SimulationOptions> PlanPrefixCache(
     }
     simulation.eviction_policy = *options.eviction;
   }
-  if (options.sessions != "closed" && options.sessions != "open") {
-    return OptionError(absl::StrFormat(
-        "unknown --sessions '%s': use closed or open", options.sessions));
-  }
-  simulation.closed_loop = options.sessions == "closed";
+  absl::StatusOr<FleetOptions> fleet = PlanFleet(options, simulation);
+  if (!fleet.ok()) return fleet.status();
+  simulation.fleet = *std::move(fleet);
   return simulation;
 }
 
@@ -308,6 +308,12 @@ absl::StatusOr<SimPlan> MakeSimPlan(const SimOptions& options) {
   const absl::StatusOr<ServiceLevel> level = PlanServiceLevel(options);
   if (!level.ok()) return level.status();
   plan.level = *level;
+
+  if (options.usd_per_gpu_hour && !(std::isfinite(*options.usd_per_gpu_hour) &&
+                                    *options.usd_per_gpu_hour > 0)) {
+    return OptionError("--usd-per-gpu-hour must be a positive number");
+  }
+  plan.usd_per_gpu_hour = options.usd_per_gpu_hour;
 
   const absl::StatusOr<Weight> weight = ParseWeight(options.weight);
   if (!weight.ok()) return weight.status();

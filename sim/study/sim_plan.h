@@ -2,6 +2,7 @@
 #ifndef SIM_STUDY_SIM_PLAN_H_
 #define SIM_STUDY_SIM_PLAN_H_
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,7 @@ struct SimPlan {
   Weight weight = Weight::kTime;
   WindowKind window = WindowKind::kBusy;
   ServiceLevel level;
+  std::optional<double> usd_per_gpu_hour;
 };
 
 /// Ids separated by commas, as in --policies.

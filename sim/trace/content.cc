@@ -63,4 +63,25 @@ void OutputTokens(const TraceRequest& request, BlockSize trace_block,
                begin + request.output_tokens, tokens);
 }
 
+void TellOutput(const TraceRequest& next, BlockSize trace_block,
+                TraceRequest& turn) {
+  const TokenCount prompt(turn.prompt_tokens);
+  const TokenCount end = prompt + TokenCount(turn.output_tokens);
+  const auto full =
+      static_cast<std::size_t>(trace_block.FullBlocks(prompt).value());
+  const auto blocks =
+      static_cast<std::size_t>(trace_block.CoveringBlocks(end).value());
+  if (!turn.output_block_ids.empty() || TokenCount(next.prompt_tokens) < end ||
+      next.block_ids.size() < blocks || turn.block_ids.size() < full ||
+      !std::equal(turn.block_ids.begin(),
+                  turn.block_ids.begin() + static_cast<std::ptrdiff_t>(full),
+                  next.block_ids.begin())) {
+    return;
+  }
+  const std::span<const std::uint64_t> shown(next.block_ids);
+  const auto output = shown.subspan(full, blocks - full);
+  turn.output_block_ids.assign(output.begin(), output.end());
+  if (turn.block_ids.size() > full) turn.block_ids[full] = shown[full];
+}
+
 }  // namespace pagedkv::sim

@@ -27,6 +27,14 @@ void PromptTokens(const TraceRequest& request, BlockSize trace_block,
 void OutputTokens(const TraceRequest& request, BlockSize trace_block,
                   std::vector<TokenId>& tokens);
 
+/// Takes the `output_block_ids` of `turn`, unless it has some, from the prompt
+/// of `next`, which goes on from it: if that begins with the prompt's full
+/// blocks and is long enough for the output. Where the prompt ends within a
+/// block, a trace may have another id for it than for the block when it is
+/// full; `turn` gets the latter, so that its tokens are those of `next`.
+void TellOutput(const TraceRequest& next, BlockSize trace_block,
+                TraceRequest& turn);
+
 }  // namespace pagedkv::sim
 
 #endif  // SIM_TRACE_CONTENT_H_

@@ -5,6 +5,7 @@
 #include <array>
 #include <span>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 
 #include "sim/trace/line_reader.h"
@@ -20,7 +21,20 @@ static_assert(LineReader::kPadding >= simdjson::SIMDJSON_PADDING);
 
 /// What a key means. Keys without a meaning are passed over unread: token ids,
 /// texts and tags would only cost memory here.
-enum class Role { kArrival, kDelay, kSession, kPrompt, kOutput, kBlocks };
+enum class Role {
+  kArrival,
+  kDelay,
+  kSession,
+  kPreviousSession,
+  kFollowsRow,
+  kPrompt,
+  kOutput,
+  kBlockTokens,
+  kBlocks,
+  kOutputBlocks,
+};
+
+constexpr std::string_view kBlockTokensKey = "block_tokens";
 
 struct Key {
   std::string_view name;
@@ -45,6 +59,8 @@ constexpr std::array kQwenKeys = {
     Key{"input_length", Role::kPrompt},
     Key{"output_length", Role::kOutput},
     Key{"hash_ids", Role::kBlocks},
+    Key{"chat_id", Role::kSession},
+    Key{"parent_chat_id", Role::kPreviousSession},
 };
 constexpr std::array kMooncakeKeys = {
     Key{"timestamp", Role::kArrival},
@@ -58,6 +74,10 @@ constexpr std::array kMooncakeKeys = {
     Key{"session_id", Role::kSession},
     Key{"delay", Role::kDelay},
     Key{"delay_ms", Role::kDelay},
+    // As TraceWriter extends it.
+    Key{"follows", Role::kFollowsRow},
+    Key{kBlockTokensKey, Role::kBlockTokens},
+    Key{"output_hash_ids", Role::kOutputBlocks},
 };
 
 /// A first row belongs to the first format whose marker it has, and a key for
@@ -130,20 +150,28 @@ bool VisitMembers(json::parser& parser, std::string_view line, RowError& error,
 
 class JsonlParser final : public RowParser {
  public:
-  JsonlParser(const JsonlFormat& format, bool timed)
-      : format_(format), timed_(timed) {}
+  JsonlParser(const JsonlFormat& format, bool timed, std::int32_t block_tokens)
+      : format_(format),
+        timed_(timed),
+        block_tokens_(block_tokens > 0 ? block_tokens : format.block_tokens),
+        names_sessions_(HasKey(format, Role::kPreviousSession)),
+        names_rows_(HasKey(format, Role::kFollowsRow)) {}
 
   [[nodiscard]] std::string_view format() const override {
     return format_.name;
   }
   [[nodiscard]] std::int32_t block_tokens() const override {
-    return format_.block_tokens;
+    return block_tokens_;
   }
+  [[nodiscard]] bool names_rows() const override { return names_rows_; }
 
   bool Parse(std::string_view line, TraceRow& row, RowError& error) override {
     row.arrival_ns = 0;
     row.session.clear();
+    row.previous.clear();
+    row.follows_row = -1;
     row.block_ids.clear();
+    row.output_block_ids.clear();
     bool has_arrival = false;
     bool has_delay = false;
     bool has_prompt = false;
@@ -167,6 +195,28 @@ class JsonlParser final : public RowParser {
         case Role::kSession:
           row.session.assign(token);  // a string or a number, as it is written
           break;
+        case Role::kPreviousSession:
+          if (token != "-1") row.previous.assign(token);
+          break;
+        case Role::kFollowsRow:
+          ok = absl::SimpleAtoi(std::string(token), &row.follows_row) &&
+               row.follows_row >= 0;
+          if (!ok) {
+            error.message = absl::StrCat("expected the number of a row, found ",
+                                         Quote(token));
+          }
+          break;
+        case Role::kBlockTokens: {
+          std::int32_t tokens = 0;
+          ok = ParseTokens(token, tokens, error.message);
+          if (ok && tokens != block_tokens_) {
+            ok = false;
+            error.message =
+                absl::StrCat("expected ", block_tokens_,
+                             " as in the first row, found ", tokens);
+          }
+          break;
+        }
         case Role::kPrompt:
           has_prompt = true;
           ok = ParseTokens(token, row.prompt_tokens, error.message);
@@ -177,6 +227,8 @@ class JsonlParser final : public RowParser {
           break;
         case Role::kBlocks:
           return ReadBlockIds(line, value, row.block_ids, error);
+        case Role::kOutputBlocks:
+          return ReadBlockIds(line, value, row.output_block_ids, error);
       }
       if (!ok) {
         error.column = ColumnOf(line, token.data());
@@ -188,6 +240,7 @@ class JsonlParser final : public RowParser {
     error.column = 1;
     if (!has_prompt) return Missing(Role::kPrompt, error);
     if (!has_output) return Missing(Role::kOutput, error);
+    if (!names_sessions_) row.previous = row.session;
     row.follows_turn = !has_arrival && has_delay;
     if (row.follows_turn) {
       row.arrival_ns = delay_ns;
@@ -210,6 +263,11 @@ class JsonlParser final : public RowParser {
   }
 
  private:
+  static bool HasKey(const JsonlFormat& format, Role role) {
+    return std::any_of(format.keys.begin(), format.keys.end(),
+                       [role](const Key& key) { return key.role == role; });
+  }
+
   const Key* Find(std::string_view name) const {
     for (const Key& key : format_.keys) {
       if (key.name == name) return &key;
@@ -253,6 +311,9 @@ class JsonlParser final : public RowParser {
 
   const JsonlFormat& format_;
   bool timed_;  // the first row has an arrival, so every row must
+  std::int32_t block_tokens_;
+  bool names_sessions_;  // that rows go on from, beside the row's own
+  bool names_rows_;
   json::parser parser_;
 };
 
@@ -262,9 +323,18 @@ std::unique_ptr<RowParser> MakeJsonlParser(std::string_view line,
                                            RowError& error) {
   json::parser parser;
   std::vector<std::string> keys;
-  const auto visit = [&keys](std::string_view key, json::value) {
+  std::int32_t block_tokens = 0;
+  const auto visit = [&](std::string_view key, json::value value) {
     keys.emplace_back(key);
-    return true;
+    if (key != kBlockTokensKey) return true;
+    const std::string_view token = TrimEnd(value.raw_json_token());
+    if (ParseTokens(token, block_tokens, error.message) && block_tokens > 0) {
+      return true;
+    }
+    error = {.column = ColumnOf(line, token.data()),
+             .message = absl::StrCat("block_tokens: expected 1 or more, found ",
+                                     Quote(token))};
+    return false;
   };
   if (!VisitMembers(parser, line, error, visit)) return nullptr;
   for (const JsonlFormat& format : kFormats) {
@@ -274,7 +344,7 @@ std::unique_ptr<RowParser> MakeJsonlParser(std::string_view line,
     if (marked && JsonlParser::Has(format, keys, Role::kPrompt) &&
         JsonlParser::Has(format, keys, Role::kOutput)) {
       return std::make_unique<JsonlParser>(
-          format, JsonlParser::Has(format, keys, Role::kArrival));
+          format, JsonlParser::Has(format, keys, Role::kArrival), block_tokens);
     }
   }
   std::string names;

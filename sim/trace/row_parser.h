@@ -18,9 +18,14 @@ struct TraceRow {
   std::int64_t arrival_ns = 0;
   bool follows_turn = false;
   std::string session;  ///< empty: the format or the row has none
+  /// The session whose latest turn this one goes on from; empty: none.
+  std::string previous;
+  /// The row that this one goes on from, from 0, if it is not that turn.
+  std::int64_t follows_row = -1;
   std::int32_t prompt_tokens = 0;
   std::int32_t output_tokens = 0;
   std::vector<std::uint64_t> block_ids;
+  std::vector<std::uint64_t> output_block_ids;
 };
 
 /// What is wrong with a row, and where.
@@ -37,6 +42,8 @@ class RowParser {
   [[nodiscard]] virtual std::string_view format() const = 0;
   /// Tokens per block id by the format's convention; 0: it has none.
   [[nodiscard]] virtual std::int32_t block_tokens() const = 0;
+  /// Whether rows may have `follows_row`.
+  [[nodiscard]] virtual bool names_rows() const { return false; }
   /// Overwrites `row` from one line, which has `LineReader::kPadding` readable
   /// bytes after it. False: see `error`, and `row` is unspecified.
   [[nodiscard]] virtual bool Parse(std::string_view line, TraceRow& row,

@@ -110,6 +110,7 @@ absl::StatusOr<bool> TraceReader::Next(TraceRequest& request) {
     if (!row_.follows_turn) {
       latest_ns_ = std::max(latest_ns_, request.arrival_ns);
     }
+    bool kept = false;
     if (request.output_tokens == 0) {
       ++summary_.dropped.zero_output;
     } else if (!in_order && !options_.keep_out_of_order) {
@@ -119,9 +120,12 @@ absl::StatusOr<bool> TraceReader::Next(TraceRequest& request) {
                    options_.max_sequence_tokens) {
       ++summary_.dropped.over_max_seq;
     } else {
+      kept = true;
+      Follow(request);
       Keep(request);
-      return true;
     }
+    RememberTurn(request, kept);
+    if (kept) return true;
   }
 }
 
@@ -133,18 +137,19 @@ bool TraceReader::Parse(std::string_view line, TraceRequest& request,
     error.message = "a prompt of 0 tokens with an output";
     return false;
   }
+  const Turn* const before = TurnBefore();
+  before_ = before != nullptr ? *before : Turn();
   if (row_.follows_turn) {
-    const auto previous = sessions_.find(row_.session);
-    if (row_.session.empty() || previous == sessions_.end()) {
+    if (before == nullptr) {
       error.message = "a delay, but no earlier turn of its session";
       return false;
     }
     if (row_.arrival_ns >
-        std::numeric_limits<std::int64_t>::max() - previous->second) {
+        std::numeric_limits<std::int64_t>::max() - before->arrival_ns) {
       error.message = "the delays of its session exceed 292 years";
       return false;
     }
-    request.arrival_ns = previous->second + row_.arrival_ns;
+    request.arrival_ns = before->arrival_ns + row_.arrival_ns;
   } else {
     if (!origin_ns_.has_value()) origin_ns_ = row_.arrival_ns;
     request.arrival_ns = row_.arrival_ns - *origin_ns_;
@@ -152,9 +157,44 @@ bool TraceReader::Parse(std::string_view line, TraceRequest& request,
   request.prompt_tokens = row_.prompt_tokens;
   request.output_tokens = row_.output_tokens;
   request.block_ids.assign(row_.block_ids.begin(), row_.block_ids.end());
+  request.output_block_ids.assign(row_.output_block_ids.begin(),
+                                  row_.output_block_ids.end());
   if (options_.strict && !CheckBlockIds(request, error)) return false;
-  if (!row_.session.empty()) sessions_[row_.session] = request.arrival_ns;
   return true;
+}
+
+const TraceReader::Turn* TraceReader::TurnBefore() const {
+  if (row_.follows_row >= 0) {
+    const auto found = rows_.find(row_.follows_row);
+    return found == rows_.end() ? nullptr : &found->second;
+  }
+  if (row_.previous.empty()) return nullptr;
+  const auto found = sessions_.find(row_.previous);
+  return found == sessions_.end() ? nullptr : &found->second;
+}
+
+void TraceReader::Follow(TraceRequest& request) const {
+  const bool closed =
+      options_.sessions == SessionLoop::kClosed ||
+      (options_.sessions == SessionLoop::kRecorded && row_.follows_turn);
+  const bool waits = closed && before_.kept_id >= 0;
+  request.follows = waits ? before_.kept_id : -1;
+  request.delay_ns = waits
+                         ? std::max<std::int64_t>(
+                               0, request.arrival_ns - before_.kept_arrival_ns)
+                         : 0;
+}
+
+void TraceReader::RememberTurn(const TraceRequest& request, bool kept) {
+  if (row_.session.empty()) return;
+  Turn turn = before_;
+  turn.arrival_ns = request.arrival_ns;
+  if (kept) {
+    turn.kept_id = request.id;
+    turn.kept_arrival_ns = request.arrival_ns;
+  }
+  sessions_[row_.session] = turn;
+  if (parser_->names_rows()) rows_[request.id] = turn;
 }
 
 bool TraceReader::CheckBlockIds(const TraceRequest& request, RowError& error) {
@@ -201,7 +241,8 @@ void TraceReader::Keep(const TraceRequest& request) {
   summary_.span_ns = last_kept_ns_ - first_kept_ns_;
   summary_.prompt_tokens += request.prompt_tokens;
   summary_.output_tokens += request.output_tokens;
-  summary_.open_loop_turns += row_.follows_turn ? 1 : 0;
+  summary_.closed_loop_turns += request.follows >= 0 ? 1 : 0;
+  summary_.open_loop_turns += row_.follows_turn && request.follows < 0 ? 1 : 0;
 }
 
 absl::StatusOr<bool> TraceReader::End() {

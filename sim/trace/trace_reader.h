@@ -20,6 +20,14 @@
 
 namespace pagedkv::sim {
 
+/// Whether a turn waits for the one before to finish (closed loop), or arrives
+/// at its recorded time, or its delay after that one has arrived (open loop).
+enum class SessionLoop {
+  kRecorded,  ///< closed where the trace has delays, open where it has times
+  kClosed,    ///< always closed: the time between two arrivals is the delay
+  kOpen,
+};
+
 struct TraceReaderOptions {
   /// Count malformed rows instead of stopping at the first.
   bool skip_malformed = false;
@@ -35,6 +43,7 @@ struct TraceReaderOptions {
   std::int64_t max_requests = 0;
   /// Tokens per block id; 0: the format's own.
   std::int32_t block_tokens = 0;
+  SessionLoop sessions = SessionLoop::kRecorded;
 };
 
 /// Reads a trace file row by row, whatever its format: it is told from the
@@ -46,7 +55,11 @@ struct TraceReaderOptions {
 /// kept. Nothing is clipped. Arrivals count from the first row that can be
 /// read, so what is dropped does not shift the rest. They do not decrease,
 /// except with `keep_out_of_order` and at turns of a session that follow a
-/// delay (`TraceSummary::open_loop_turns`). Thread-compatible.
+/// delay.
+///
+/// A turn that waits follows the latest turn of its session that was kept, by
+/// the delays up to it; one with none before it arrives as if each dropped one
+/// took no time (`TraceSummary::open_loop_turns`). Thread-compatible.
 class TraceReader {
  public:
   static absl::StatusOr<std::unique_ptr<TraceReader>> Open(
@@ -54,6 +67,9 @@ class TraceReader {
 
   /// The next request, or false at the end; an error ends the reading.
   absl::StatusOr<bool> Next(TraceRequest& request);
+  /// The kept request, by id, that the one which `Next` gave last goes on from,
+  /// whether it waits for it or not; -1: none.
+  [[nodiscard]] std::int64_t continued_id() const { return before_.kept_id; }
   /// Complete once `Next` returned false.
   [[nodiscard]] const TraceSummary& summary() const { return summary_; }
 
@@ -61,11 +77,23 @@ class TraceReader {
   TraceReader(std::string path, const TraceReaderOptions& options,
               std::unique_ptr<LineReader> lines);
 
+  /// The latest turn of a session, and the latest that was kept.
+  struct Turn {
+    std::int64_t arrival_ns = 0;
+    std::int64_t kept_id = -1;
+    std::int64_t kept_arrival_ns = 0;
+  };
+
   absl::Status Detect();
   absl::Status ErrorAt(const RowError& error) const;
   /// Fills `request` but for its id.
   bool Parse(std::string_view line, TraceRequest& request, RowError& error);
   bool CheckBlockIds(const TraceRequest& request, RowError& error);
+  /// The turn that the row goes on from; null: none that was read.
+  [[nodiscard]] const Turn* TurnBefore() const;
+  /// Makes `request` wait for that turn, if it has to.
+  void Follow(TraceRequest& request) const;
+  void RememberTurn(const TraceRequest& request, bool kept);
   void Keep(const TraceRequest& request);
   absl::StatusOr<bool> End();
 
@@ -82,8 +110,10 @@ class TraceReader {
   std::int64_t latest_ns_ = 0;             // of the rows in order
   std::int64_t first_kept_ns_ = 0;
   std::int64_t last_kept_ns_ = 0;
-  // Arrival of each session's latest turn.
-  absl::flat_hash_map<std::string, std::int64_t> sessions_;
+  Turn before_;  // of the row at hand
+  absl::flat_hash_map<std::string, Turn> sessions_;
+  // Those of sessions, where rows may name them.
+  absl::flat_hash_map<std::int64_t, Turn> rows_;
   // With `strict`: the id before each id; none for the first of a prompt.
   absl::flat_hash_map<std::uint64_t, std::optional<std::uint64_t>> parents_;
   std::vector<std::uint64_t> new_ids_;  // of the row at hand, in `parents_`

@@ -25,7 +25,7 @@ struct DroppedRows {
 /// `rows == kept + dropped.total()`.
 struct TraceSummary {
   std::string name;    ///< file name without its folder, or built-in workload
-  std::string format;  ///< "azure", "mooncake", ...; "builtin"
+  std::string format;  ///< "azure", "mooncake", ...; "builtin", "generated"
   /// Identity, in lower-case hex: of the file's bytes (all of them, whatever
   /// the number of rows asked for), or of the generated requests.
   std::string sha256;
@@ -37,9 +37,11 @@ struct TraceSummary {
   std::int64_t output_tokens = 0;  ///< sum over the requests kept
   /// Tokens per block id; 0 where the requests have no block ids.
   std::int32_t trace_block_tokens = 0;
-  /// Turns of a session without a recorded arrival, among those kept: taken to
-  /// arrive their delay after the previous turn arrives. Replay is open-loop:
-  /// it does not wait for that turn to finish.
+  /// Turns of a session, among those kept, that wait for an earlier one to
+  /// finish (`TraceRequest::follows`).
+  std::int64_t closed_loop_turns = 0;
+  /// Turns without a recorded arrival that do not wait: taken to arrive their
+  /// delay after the previous turn arrives.
   std::int64_t open_loop_turns = 0;
 
   /// Mean arrivals per second, (kept - 1) / span; 0 without a span.

@@ -36,35 +36,22 @@ void AppendAzure(const TraceRequest& request, std::string& text) {
       clock.subseconds().count(), request.prompt_tokens, request.output_tokens);
 }
 
-void AppendMooncake(const TraceRequest& request, BlockSize block,
-                    std::string& text) {
+/// Nanoseconds as milliseconds, exact.
+void AppendMilliseconds(std::int64_t ns, std::string& text) {
   constexpr std::int64_t kNsPerMs = 1'000'000;
-  absl::StrAppendFormat(&text, "{\"timestamp\": %d",
-                        request.arrival_ns / kNsPerMs);
-  if (const std::int64_t rest = request.arrival_ns % kNsPerMs; rest != 0) {
+  absl::StrAppendFormat(&text, "%d", ns / kNsPerMs);
+  if (const std::int64_t rest = ns % kNsPerMs; rest != 0) {
     absl::StrAppendFormat(&text, ".%06d", rest);
     text.erase(text.find_last_not_of('0') + 1);
   }
-  absl::StrAppendFormat(&text, ", \"input_length\": %d, \"output_length\": %d",
-                        request.prompt_tokens, request.output_tokens);
-  if (!request.block_ids.empty()) {
-    const std::vector<std::uint64_t> ids =
-        block == kMooncakeBlock
-            ? request.block_ids
-            : Rechunk(request.block_ids, block,
-                      TokenCount(request.prompt_tokens), kMooncakeBlock);
-    absl::StrAppendFormat(&text, ", \"hash_ids\": [%s]",
-                          absl::StrJoin(ids, ", "));
-  }
-  text += "}\n";
 }
 
 }  // namespace
 
 absl::StatusOr<TraceWriter> TraceWriter::ForPath(std::string_view path,
-                                                 BlockSize block) {
-  if (EndsWith(path, ".csv")) return TraceWriter(false, block);
-  if (EndsWith(path, ".jsonl")) return TraceWriter(true, block);
+                                                 const Options& options) {
+  if (EndsWith(path, ".csv")) return TraceWriter(false, options);
+  if (EndsWith(path, ".jsonl")) return TraceWriter(true, options);
   return absl::InvalidArgumentError(absl::StrFormat(
       "%s: unknown kind of trace; end its name with .csv (Azure) or .jsonl "
       "(Mooncake)",
@@ -75,11 +62,70 @@ std::string_view TraceWriter::header() const {
   return jsonl_ ? "" : "TIMESTAMP,ContextTokens,GeneratedTokens\n";
 }
 
-void TraceWriter::Append(const TraceRequest& request, std::string& text) const {
+void TraceWriter::Append(const TraceRequest& request, std::string& text) {
   if (jsonl_) {
-    AppendMooncake(request, block_, text);
+    AppendMooncake(request, text);
   } else {
     AppendAzure(request, text);
+  }
+  ++num_rows_;
+}
+
+void TraceWriter::AppendMooncake(const TraceRequest& request,
+                                 std::string& text) {
+  text += '{';
+  if (options_.sessions) AppendSession(request, text);
+  if (request.follows < 0) {
+    text += "\"timestamp\": ";
+    AppendMilliseconds(request.arrival_ns, text);
+  } else {
+    text += "\"delay\": ";
+    AppendMilliseconds(request.delay_ns, text);
+  }
+  absl::StrAppendFormat(&text, ", \"input_length\": %d, \"output_length\": %d",
+                        request.prompt_tokens, request.output_tokens);
+  AppendBlockIds(request, text);
+  text += "}\n";
+}
+
+void TraceWriter::AppendSession(const TraceRequest& request,
+                                std::string& text) {
+  Turn turn = {.session = static_cast<std::int64_t>(latest_.size()),
+               .row = num_rows_};
+  const auto before = turns_.find(request.follows);
+  if (before == turns_.end()) {
+    latest_.push_back(num_rows_);
+  } else {
+    turn.session = before->second.session;
+  }
+  absl::StrAppendFormat(&text, "\"session_id\": \"%d\", ", turn.session);
+  std::int64_t& latest = latest_[static_cast<std::size_t>(turn.session)];
+  if (before != turns_.end() && before->second.row != latest) {
+    absl::StrAppendFormat(&text, "\"follows\": %d, ", before->second.row);
+  }
+  latest = num_rows_;
+  turns_[request.id] = turn;
+}
+
+void TraceWriter::AppendBlockIds(const TraceRequest& request,
+                                 std::string& text) const {
+  if (request.block_ids.empty()) return;
+  if (options_.out_block != kMooncakeBlock) {
+    absl::StrAppendFormat(&text, ", \"block_tokens\": %d",
+                          options_.out_block.value());
+  }
+  const bool as_they_are = options_.out_block == options_.block;
+  absl::StrAppendFormat(
+      &text, ", \"hash_ids\": [%s]",
+      absl::StrJoin(as_they_are ? request.block_ids
+                                : Rechunk(request.block_ids, options_.block,
+                                          TokenCount(request.prompt_tokens),
+                                          options_.out_block),
+                    ", "));
+  // Rechunked, the prompt's partial block has another id than a full one.
+  if (as_they_are && !request.output_block_ids.empty()) {
+    absl::StrAppendFormat(&text, ", \"output_hash_ids\": [%s]",
+                          absl::StrJoin(request.output_block_ids, ", "));
   }
 }
 

@@ -60,6 +60,8 @@ absl::Status ApplyRate(double rate, std::uint64_t seed,
   for (TraceRequest& request : requests) {
     request.arrival_ns =
         std::llround(static_cast<double>(request.arrival_ns) * factor);
+    request.delay_ns =
+        std::llround(static_cast<double>(request.delay_ns) * factor);
   }
   return absl::OkStatus();
 }

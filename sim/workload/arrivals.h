@@ -18,7 +18,8 @@ absl::Status SetPoissonArrivals(double rate, std::uint64_t seed,
                                 std::span<TraceRequest> requests);
 
 /// Scales the arrivals of requests in order, so that their mean rate, number of
-/// gaps over time from first to last, is `rate` per second: the pattern stays.
+/// gaps over time from first to last, is `rate` per second: the pattern stays,
+/// with the delays of turns that follow others as part of it.
 /// Where all arrive at once there is no pattern, and they become Poisson.
 /// Errors as above.
 absl::Status ApplyRate(double rate, std::uint64_t seed,

@@ -8,12 +8,18 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 
+#include "sim/trace/content.h"
+#include "sim/trace/number.h"
 #include "sim/trace/sha256.h"
 #include "sim/trace/trace_reader.h"
 #include "sim/workload/arrivals.h"
 #include "sim/workload/builtin_workload.h"
+#include "sim/workload/session_source.h"
+#include "sim/workload/workload_spec_json.h"
 
 namespace pagedkv::sim {
 namespace {
@@ -36,8 +42,9 @@ void SumUp(std::span<const TraceRequest> requests, TraceSummary& summary) {
   }
 }
 
-/// Over id, arrival, lengths, number of block ids and these, each as eight
-/// bytes, the lowest first.
+/// Over id, arrival, lengths, number of block ids and these, and for turns that
+/// wait for another its id and the delay; each as eight bytes, the lowest
+/// first.
 std::string HashOf(std::span<const TraceRequest> requests) {
   Sha256 hash;
   std::string bytes;
@@ -54,9 +61,34 @@ std::string HashOf(std::span<const TraceRequest> requests) {
     append(static_cast<std::uint64_t>(request.output_tokens));
     append(request.block_ids.size());
     for (const std::uint64_t id : request.block_ids) append(id);
+    if (request.follows >= 0) {
+      append(static_cast<std::uint64_t>(request.follows));
+      append(static_cast<std::uint64_t>(request.delay_ns));
+    }
     hash.Update(bytes);
   }
   return hash.Finish();
+}
+
+void DropTooLong(const WorkloadOptions& options, LoadedWorkload& loaded) {
+  if (options.max_sequence_tokens == 0) return;
+  loaded.summary.dropped.over_max_seq = static_cast<std::int64_t>(
+      std::erase_if(loaded.requests, [&](const TraceRequest& request) {
+        return std::int64_t{request.prompt_tokens} + request.output_tokens >
+               options.max_sequence_tokens;
+      }));
+}
+
+/// Tells the turn `before` of the last of `requests`, which are in order of
+/// their ids, the content of its output from what that one shows of it.
+void LinkTurns(std::int64_t before, const TraceSummary& summary,
+               std::span<TraceRequest> requests) {
+  const TraceRequest& turn = requests.back();
+  if (before < 0 || turn.block_ids.empty()) return;
+  const auto found = std::lower_bound(
+      requests.begin(), requests.end(), before,
+      [](const TraceRequest& a, std::int64_t id) { return a.id < id; });
+  TellOutput(turn, BlockSize(summary.trace_block_tokens), *found);
 }
 
 absl::StatusOr<LoadedWorkload> LoadTrace(const WorkloadOptions& options) {
@@ -66,7 +98,8 @@ absl::StatusOr<LoadedWorkload> LoadTrace(const WorkloadOptions& options) {
                       .keep_out_of_order = options.sort,
                       .max_sequence_tokens = options.max_sequence_tokens,
                       .max_requests = options.requests,
-                      .block_tokens = options.trace_block_tokens});
+                      .block_tokens = options.trace_block_tokens,
+                      .sessions = options.sessions});
   if (!reader.ok()) return reader.status();
   LoadedWorkload loaded;
   TraceRequest request;
@@ -75,6 +108,7 @@ absl::StatusOr<LoadedWorkload> LoadTrace(const WorkloadOptions& options) {
     if (!more.ok()) return more.status();
     if (!*more) break;
     loaded.requests.push_back(request);
+    LinkTurns((*reader)->continued_id(), (*reader)->summary(), loaded.requests);
   }
   loaded.summary = (*reader)->summary();
   std::sort(loaded.requests.begin(), loaded.requests.end(), ArrivesBefore);
@@ -87,13 +121,43 @@ absl::StatusOr<LoadedWorkload> LoadTrace(const WorkloadOptions& options) {
   return loaded;
 }
 
-absl::StatusOr<LoadedWorkload> GenerateBuiltin(const WorkloadOptions& options) {
-  absl::StatusOr<const BuiltinWorkload*> workload =
-      BuiltinWorkload::Find(options.workload);
-  if (!workload.ok()) return workload.status();
-  absl::StatusOr<std::vector<TraceRequest>> requests = (*workload)->Generate(
-      options.requests > 0 ? options.requests : (*workload)->num_requests,
-      options.rate != 0 ? options.rate : (*workload)->rate, options.seed);
+absl::StatusOr<LoadedWorkload> GenerateSessions(const WorkloadOptions& options,
+                                                WorkloadSpec spec) {
+  LoadedWorkload loaded;
+  TraceSummary& summary = loaded.summary;
+  summary.name = spec.name;
+  summary.format = "generated";
+  summary.trace_block_tokens = spec.block.value();
+  const std::int64_t count =
+      options.requests > 0 ? options.requests : spec.num_requests;
+  absl::StatusOr<std::unique_ptr<SessionSource>> source =
+      SessionSource::Create(std::move(spec), count, options.rate, options.seed);
+  if (!source.ok()) return source.status();
+  TraceRequest request;
+  for (;;) {
+    absl::StatusOr<bool> more = (*source)->Next(request);
+    if (!more.ok()) return more.status();
+    if (!*more) break;
+    loaded.requests.push_back(std::move(request));
+  }
+  if (options.sessions == SessionLoop::kOpen) {
+    for (TraceRequest& each : loaded.requests) each.follows = -1;
+  }
+  summary.sha256 = HashOf(loaded.requests);
+  summary.rows = count;
+  // A turn that is too long is followed only by longer ones.
+  DropTooLong(options, loaded);
+  for (const TraceRequest& each : loaded.requests) {
+    summary.closed_loop_turns += each.follows >= 0 ? 1 : 0;
+  }
+  return loaded;
+}
+
+absl::StatusOr<LoadedWorkload> GenerateBuiltin(
+    const WorkloadOptions& options, const BuiltinWorkload* workload) {
+  absl::StatusOr<std::vector<TraceRequest>> requests = workload->Generate(
+      options.requests > 0 ? options.requests : workload->num_requests,
+      options.rate != 0 ? options.rate : workload->rate, options.seed);
   if (!requests.ok()) return requests.status();
   LoadedWorkload loaded;
   loaded.requests = *std::move(requests);
@@ -102,20 +166,49 @@ absl::StatusOr<LoadedWorkload> GenerateBuiltin(const WorkloadOptions& options) {
   summary.format = "builtin";
   summary.sha256 = HashOf(loaded.requests);
   summary.rows = static_cast<std::int64_t>(loaded.requests.size());
-  if ((*workload)->reuse != nullptr) {
-    summary.trace_block_tokens = (*workload)->reuse->block.value();
+  if (workload->reuse != nullptr) {
+    summary.trace_block_tokens = workload->reuse->block.value();
   }
-  if (options.max_sequence_tokens > 0) {
-    summary.dropped.over_max_seq = static_cast<std::int64_t>(
-        std::erase_if(loaded.requests, [&](const TraceRequest& request) {
-          return std::int64_t{request.prompt_tokens} + request.output_tokens >
-                 options.max_sequence_tokens;
-        }));
-  }
+  DropTooLong(options, loaded);
   return loaded;
 }
 
+/// A built-in workload, a preset or a file that describes one.
+absl::StatusOr<LoadedWorkload> Generate(const WorkloadOptions& options) {
+  if (absl::EndsWith(options.workload, ".json")) {
+    absl::StatusOr<WorkloadSpec> spec = ReadWorkloadSpec(options.workload);
+    if (!spec.ok()) return spec.status();
+    return GenerateSessions(options, *std::move(spec));
+  }
+  const absl::StatusOr<const BuiltinWorkload*> builtin =
+      BuiltinWorkload::Find(options.workload);
+  if (builtin.ok()) return GenerateBuiltin(options, *builtin);
+  absl::StatusOr<std::vector<WorkloadSpec>> presets = WorkloadPresets();
+  if (!presets.ok()) return presets.status();
+  for (WorkloadSpec& preset : *presets) {
+    if (preset.name == options.workload) {
+      return GenerateSessions(options, std::move(preset));
+    }
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("unknown workload ", Quote(options.workload), "; known are ",
+                   absl::StrJoin(WorkloadNames(), ", "),
+                   ", and the path of a description, which ends with .json"));
+}
+
 }  // namespace
+
+std::vector<std::string> WorkloadNames() {
+  std::vector<std::string> names;
+  for (const BuiltinWorkload& workload : BuiltinWorkload::All()) {
+    names.emplace_back(workload.name);
+  }
+  // Presets are part of the program: a test reads them.
+  const absl::StatusOr<std::vector<WorkloadSpec>> presets = WorkloadPresets();
+  if (!presets.ok()) return names;
+  for (const WorkloadSpec& preset : *presets) names.push_back(preset.name);
+  return names;
+}
 
 absl::StatusOr<LoadedWorkload> LoadWorkload(const WorkloadOptions& options) {
   if (options.trace.empty() == options.workload.empty()) {
@@ -128,7 +221,7 @@ absl::StatusOr<LoadedWorkload> LoadWorkload(const WorkloadOptions& options) {
         "numbers of requests and of tokens may not be negative");
   }
   absl::StatusOr<LoadedWorkload> loaded =
-      options.trace.empty() ? GenerateBuiltin(options) : LoadTrace(options);
+      options.trace.empty() ? Generate(options) : LoadTrace(options);
   if (!loaded.ok()) return loaded.status();
   if (loaded->requests.empty()) {
     const TraceSummary& summary = loaded->summary;

@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 
+#include "sim/trace/trace_reader.h"
 #include "sim/trace/trace_request.h"
 #include "sim/trace/trace_summary.h"
 
@@ -15,8 +16,10 @@ namespace pagedkv::sim {
 
 /// Which requests to replay. Exactly one of `trace` and `workload` is given.
 struct WorkloadOptions {
-  std::string trace = "";     ///< path of a trace file, in any known format
-  std::string workload = "";  ///< name of a built-in workload
+  std::string trace = "";  ///< path of a trace file, in any known format
+  /// Name of a built-in workload or of a preset, or path of a description,
+  /// which ends with ".json" (workload.schema.json).
+  std::string workload = "";
 
   /// Requests to keep of a trace, from its first, or to generate; 0: all, and
   /// the workload's own number.
@@ -36,6 +39,8 @@ struct WorkloadOptions {
   std::int64_t max_sequence_tokens = 0;
   /// Tokens per block id of the trace; 0: its format's own.
   std::int32_t trace_block_tokens = 0;
+  /// Whether turns of a session wait for the one before to finish.
+  SessionLoop sessions = SessionLoop::kRecorded;
 
   friend bool operator==(const WorkloadOptions&,
                          const WorkloadOptions&) = default;
@@ -45,6 +50,9 @@ struct LoadedWorkload {
   std::vector<TraceRequest> requests;  ///< in order of arrival
   TraceSummary summary;
 };
+
+/// Of the workloads that need no file: the built-in ones, then the presets.
+std::vector<std::string> WorkloadNames();
 
 /// Reads the trace or generates the workload; at least one request is left.
 /// Errors are one line that names the option, or the file, line and column.

@@ -19,6 +19,7 @@
 #include "sim/replay/live_requests.h"
 #include "sim/replay/policy.h"
 #include "sim/replay/replica.h"
+#include "sim/replay/router.h"
 #include "sim/replay/simulation.h"
 #include "sim/trace/request_source.h"
 #include "tests/sim/replay/recording_observer.h"
@@ -66,6 +67,9 @@ class ScriptedBatcher : public Batcher {
     running_ = 0;
     return finished_;
   }
+  absl::Status Fail(std::vector<RequestId>&) override {
+    return absl::UnimplementedError("not in the script");
+  }
   std::int32_t num_running() const override { return running_; }
   std::int32_t num_waiting() const override { return waiting_; }
   std::int64_t free_slots() const override { return 32 - computed_ - leaked_; }
@@ -95,8 +99,9 @@ class ReplayLoopTest : public testing::Test {
     SpanSource source(requests_);
     LiveRequests live;
     Replica replica(rule_, options_, 32, live, batcher, observer_);
+    Router router({}, BlockSize(16), BlockSize(16));
     const absl::Status status =
-        ReplayLoop(options_, source, replica, observer_).Run();
+        ReplayLoop(options_, source, {&replica, 1}, router, observer_).Run();
     if (!status.ok()) return status;
     return replica.Totals();
   }

@@ -31,17 +31,19 @@ TEST(JsonlParserTest, ReadsMooncake) {
   EXPECT_THAT(read.requests[1].block_ids, ElementsAre(7));
 }
 
-TEST(JsonlParserTest, ReadsTheSessionsOfMooncakePlusAsOpenLoop) {
-  const ReadResult read = ReadText(
-      R"({"session_id":"a","created_time":100,"input_tokens":10,"output_tokens":1})"
-      "\n"
-      R"({"session_id":"b","created_time":150,"input_tokens":20,"output_tokens":2})"
-      "\n"
-      R"({"session_id":"a","delay":500,"input_tokens":30,"output_tokens":3})"
-      "\n"
-      R"({"session_id":"a","delay_ms":0.5,"timestamp":null,"input_length":40,"output_length":4})"
-      "\n"
-      R"({"session_id":"b","created_time":200,"input_tokens":50,"output_tokens":5})");
+constexpr std::string_view kMooncakePlus =
+    R"({"session_id":"a","created_time":100,"input_tokens":10,"output_tokens":1})"
+    "\n"
+    R"({"session_id":"b","created_time":150,"input_tokens":20,"output_tokens":2})"
+    "\n"
+    R"({"session_id":"a","delay":500,"input_tokens":30,"output_tokens":3})"
+    "\n"
+    R"({"session_id":"a","delay_ms":0.5,"timestamp":null,"input_length":40,"output_length":4})"
+    "\n"
+    R"({"session_id":"b","created_time":200,"input_tokens":50,"output_tokens":5})";
+
+TEST(JsonlParserTest, ReadsTheSessionsOfMooncakePlus) {
+  const ReadResult read = ReadText(kMooncakePlus);
   ASSERT_TRUE(read.status.ok()) << read.message();
   EXPECT_EQ(read.summary.format, "mooncake");
   ASSERT_EQ(read.requests.size(), 5U);
@@ -53,8 +55,137 @@ TEST(JsonlParserTest, ReadsTheSessionsOfMooncakePlusAsOpenLoop) {
   // A turn that follows later does not make the rows below it late.
   EXPECT_EQ(read.requests[4].arrival_ns, 100'000'000);
   EXPECT_EQ(read.summary.dropped.total(), 0);
-  EXPECT_EQ(read.summary.open_loop_turns, 2);
   EXPECT_EQ(read.summary.span_ns, 500'500'000);
+}
+
+std::vector<std::int64_t> Follows(const ReadResult& read) {
+  std::vector<std::int64_t> follows;
+  for (const TraceRequest& request : read.requests) {
+    follows.push_back(request.follows);
+  }
+  return follows;
+}
+
+TEST(JsonlParserTest, TurnsWithADelayWaitForTheTurnBefore) {
+  const ReadResult read = ReadText(kMooncakePlus);
+  ASSERT_TRUE(read.status.ok()) << read.message();
+  EXPECT_THAT(Follows(read), ElementsAre(-1, -1, 0, 2, -1));
+  EXPECT_EQ(read.requests[2].delay_ns, 500'000'000);
+  EXPECT_EQ(read.requests[3].delay_ns, 500'000);
+  EXPECT_EQ(read.requests[4].delay_ns, 0);
+  EXPECT_EQ(read.summary.closed_loop_turns, 2);
+  EXPECT_EQ(read.summary.open_loop_turns, 0);
+}
+
+TEST(JsonlParserTest, OpenLoopNoTurnWaits) {
+  const ReadResult read =
+      ReadText(kMooncakePlus, {.sessions = SessionLoop::kOpen});
+  ASSERT_TRUE(read.status.ok()) << read.message();
+  EXPECT_THAT(Follows(read), ElementsAre(-1, -1, -1, -1, -1));
+  EXPECT_EQ(read.summary.closed_loop_turns, 0);
+  EXPECT_EQ(read.summary.open_loop_turns, 2);
+  EXPECT_EQ(read.requests[3].arrival_ns, 500'500'000);
+}
+
+TEST(JsonlParserTest, ClosedLoopTurnsWithATimeWaitAsWell) {
+  const ReadResult read =
+      ReadText(kMooncakePlus, {.sessions = SessionLoop::kClosed});
+  ASSERT_TRUE(read.status.ok()) << read.message();
+  EXPECT_THAT(Follows(read), ElementsAre(-1, -1, 0, 2, 1));
+  EXPECT_EQ(read.requests[4].delay_ns, 50'000'000);
+  EXPECT_EQ(read.requests[4].arrival_ns, 100'000'000);
+}
+
+// The second turn failed: the third waits for the first, by both delays.
+TEST(JsonlParserTest, ATurnFollowsTheLatestOneThatIsKept) {
+  const ReadResult read = ReadText(
+      R"({"session_id":"a","timestamp":0,"input_length":10,"output_length":1})"
+      "\n"
+      R"({"session_id":"a","delay":5,"input_length":20,"output_length":0})"
+      "\n"
+      R"({"session_id":"a","delay":7,"input_length":30,"output_length":3})"
+      "\n"
+      R"({"session_id":"b","timestamp":10,"input_length":9,"output_length":0})"
+      "\n"
+      R"({"session_id":"b","delay":1,"input_length":10,"output_length":1})");
+  ASSERT_TRUE(read.status.ok()) << read.message();
+  ASSERT_EQ(read.requests.size(), 3U);
+  EXPECT_EQ(read.requests[1].id, 2);
+  EXPECT_EQ(read.requests[1].follows, 0);
+  EXPECT_EQ(read.requests[1].delay_ns, 12'000'000);
+  // No turn of its session is left to wait for.
+  EXPECT_EQ(read.requests[2].follows, -1);
+  EXPECT_EQ(read.requests[2].arrival_ns, 11'000'000);
+  EXPECT_EQ(read.summary.closed_loop_turns, 1);
+  EXPECT_EQ(read.summary.open_loop_turns, 1);
+}
+
+constexpr std::string_view kQwenTurns =
+    R"({"chat_id": 7, "parent_chat_id": -1, "timestamp": 1.0, )"
+    R"("input_length": 16, "output_length": 2, "hash_ids": [1]})"
+    "\n"
+    R"({"chat_id": 8, "parent_chat_id": 7, "timestamp": 4.0, )"
+    R"("input_length": 17, "output_length": 1, "hash_ids": [1, 2]})"
+    "\n"
+    R"({"chat_id": 9, "parent_chat_id": 7, "timestamp": 5.5, )"
+    R"("input_length": 17, "output_length": 1, "hash_ids": [1, 3]})"
+    "\n"
+    R"({"chat_id": 10, "parent_chat_id": 3, "timestamp": 6.0, )"
+    R"("input_length": 17, "output_length": 1, "hash_ids": [1, 4]})";
+
+TEST(JsonlParserTest, QwenBailianIsOpenLoopUnlessAskedFor) {
+  const ReadResult recorded = ReadText(kQwenTurns);
+  ASSERT_TRUE(recorded.status.ok()) << recorded.message();
+  EXPECT_THAT(Follows(recorded), ElementsAre(-1, -1, -1, -1));
+  EXPECT_EQ(recorded.summary.open_loop_turns, 0);  // all have arrivals
+
+  const ReadResult closed =
+      ReadText(kQwenTurns, {.sessions = SessionLoop::kClosed});
+  ASSERT_TRUE(closed.status.ok()) << closed.message();
+  EXPECT_THAT(Follows(closed), ElementsAre(-1, 0, 0, -1));
+  EXPECT_EQ(closed.requests[2].delay_ns, 4'500'000'000);
+}
+
+TEST(JsonlParserTest, ReadsWhatTraceWriterAddsToMooncake) {
+  const ReadResult read = ReadText(
+      R"({"session_id":"0","timestamp":0,"input_length":5,"output_length":4,)"
+      R"("block_tokens":4,"hash_ids":[1,2],"output_hash_ids":[2,3]})"
+      "\n"
+      R"({"session_id":"0","delay":2,"input_length":9,"output_length":1,)"
+      R"("block_tokens":4,"hash_ids":[1,2,3]})"
+      "\n"
+      R"({"session_id":"0","follows":0,"delay":3,"input_length":9,)"
+      R"("output_length":1,"block_tokens":4,"hash_ids":[1,2,4]})");
+  ASSERT_TRUE(read.status.ok()) << read.message();
+  EXPECT_EQ(read.summary.trace_block_tokens, 4);
+  EXPECT_THAT(read.requests[0].output_block_ids, ElementsAre(2, 3));
+  EXPECT_THAT(read.requests[1].output_block_ids, IsEmpty());
+  EXPECT_THAT(Follows(read), ElementsAre(-1, 0, 0));
+  EXPECT_EQ(read.requests[2].delay_ns, 3'000'000);
+}
+
+TEST(JsonlParserTest, RefusesWhatContradictsTheFirstRow) {
+  constexpr std::string_view kFirst =
+      R"({"timestamp":0,"input_length":5,"output_length":4,"block_tokens":4})"
+      "\n";
+  EXPECT_THAT(ReadText(std::string(kFirst) +
+                       R"({"timestamp":0,"input_length":5,"output_length":4,)"
+                       R"("block_tokens":8})")
+                  .message(),
+              HasSubstr(":2:66: block_tokens: expected 4 as in the first row, "
+                        "found 8"));
+  EXPECT_THAT(ReadText(R"({"timestamp":0,"input_length":5,"output_length":4,)"
+                       R"("block_tokens":0})")
+                  .message(),
+              HasSubstr("block_tokens: expected 1 or more, found \"0\""));
+  EXPECT_THAT(ReadText(R"({"timestamp":0,"input_length":5,"output_length":4,)"
+                       R"("follows":-1})")
+                  .message(),
+              HasSubstr("follows: expected the number of a row, found \"-1\""));
+  EXPECT_THAT(
+      ReadText(R"({"delay":0,"input_length":5,"output_length":4,"follows":3})")
+          .message(),
+      HasSubstr("a delay, but no earlier turn"));
 }
 
 TEST(JsonlParserTest, RefusesADelayWithoutAnEarlierTurn) {

@@ -34,7 +34,7 @@ std::vector<TraceRequest> Requests() {
 }
 
 std::string Write(std::string_view path, BlockSize block = BlockSize(512)) {
-  auto writer = TraceWriter::ForPath(path, block);
+  auto writer = TraceWriter::ForPath(path, {.block = block});
   EXPECT_TRUE(writer.ok());
   std::string text(writer->header());
   for (const TraceRequest& request : Requests()) writer->Append(request, text);
@@ -76,10 +76,9 @@ TEST(TraceWriterTest, BringsBlockIdsToTheSizeOfTheFormat) {
 
 TEST(TraceWriterTest, KnowsOnlyTwoKindsOfFile) {
   EXPECT_THAT(
-      std::string(
-          TraceWriter::ForPath("a.parquet", BlockSize(16)).status().message()),
+      std::string(TraceWriter::ForPath("a.parquet", {}).status().message()),
       HasSubstr("a.parquet: unknown kind of trace"));
-  EXPECT_FALSE(TraceWriter::ForPath("csv", BlockSize(16)).ok());
+  EXPECT_FALSE(TraceWriter::ForPath("csv", {}).ok());
 }
 
 }  // namespace
