@@ -332,6 +332,9 @@ void AddMeanOptions(CLI::App& sim, SimOptions& options) {
                  "Goodput counts requests with at most this time per later "
                  "token, such as 50ms")
       ->group(group);
+  sim.add_option("--usd-per-gpu-hour", options.usd_per_gpu_hour,
+                 "For what the waste costs, where the clock models time")
+      ->group(group);
 }
 
 void AddOutputOptions(CLI::App& sim, State& state) {

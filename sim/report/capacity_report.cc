@@ -165,11 +165,6 @@ std::vector<std::string> HeadLines(const CapacityReport& report) {
                       TextAt(report.conditions, "/inputs/trace/name"),
                       TextAt(report.conditions, "/model/name"),
                       TextAt(report.conditions, "/clock/kind"))};
-  if (report.goal == CapacityGoal::kGpus) {
-    lines.emplace_back(
-        "of several replicas one is simulated, with its share of the arrivals, "
-        "spread evenly");
-  }
   return lines;
 }
 

@@ -35,7 +35,8 @@ constexpr std::string_view kSameQuestion[] = {
 };
 
 /// What may differ, and may be why the figures do.
-constexpr std::string_view kConditions[] = {"/inputs/seed", "/limits"};
+constexpr std::string_view kConditions[] = {"/inputs/seed", "/limits", "/cost",
+                                            "/service_level"};
 
 std::string ShortText(const json* value) {
   if (value == nullptr) return "missing";

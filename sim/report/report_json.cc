@@ -224,6 +224,13 @@ json GoodputToJson(const Report& report, const PolicyResult& result) {
            OrNull(report.PerSecond(result, result.latency.num_good()))}};
 }
 
+json ToJson(const ReportCost& cost) {
+  return {{"gpu_equiv", OrNull(cost.gpu_equivalent)},
+          {"usd", OrNull(cost.usd)},
+          {"usd_per_million_output_tokens",
+           OrNull(cost.usd_per_million_output_tokens)}};
+}
+
 json ResultToJson(const Report& report, const PolicyResult& result) {
   const Metrics& metrics = result.metrics;
   const SimulationTotals& totals = result.totals;
@@ -259,6 +266,7 @@ json ResultToJson(const Report& report, const PolicyResult& result) {
         {"internal", ToJson(metrics.internal_pct)},
         {"external_and_others", ToJson(metrics.external_and_others_pct)}}},
       {"waste_gb_hours", OrNull(report.WasteGbHours(result))},
+      {"cost", ToJson(report.Cost(result))},
       {"batch", batch},
       {"capacity_gain", OrNull(report.CapacityGain(result))},
       {"peak_slots", totals.peak_slots},
@@ -373,6 +381,9 @@ nlohmann::json ReportToDocument(const Report& report) {
         {"bytes", OrNull(report.pool.bytes)},
         {"source", report.pool.source}}},
       {"clock", ClockToJson(options)},
+      {"cost",
+       {{"gpus", report.num_gpus()},
+        {"usd_per_gpu_hour", OrNull(report.usd_per_gpu_hour)}}},
       {"service_level", ToJson(report.level)},
       {"limits",
        {{"max_num_seqs", options.max_num_seqs},

@@ -14,9 +14,11 @@
 #include "absl/strings/str_join.h"
 
 #include "sim/replay/router.h"
+#include "sim/report/block_size_knee.h"
 #include "sim/report/decimal.h"
 #include "sim/report/kv_group_table.h"
 #include "sim/report/text_table.h"
+#include "sim/report/worst_requests.h"
 
 namespace pagedkv::sim {
 namespace {
@@ -204,8 +206,59 @@ std::string FleetLine(const Report& report, const PolicyResult& result) {
       absl::StrJoin(shares, ", "), Grouped(lost));
 }
 
-/// Figures that only some policies or modes have.
-std::vector<std::string> FootLines(const Report& report) {
+/// The requests that wasted most of what they were granted.
+std::string WorstLine(const PolicyResult& result, std::size_t num_worst) {
+  std::vector<std::string> worst;
+  for (const RequestWaste& request : result.requests.worst()) {
+    if (request.waste_slots == 0 || worst.size() == num_worst) break;
+    worst.push_back(
+        absl::StrFormat("%d (%s)", request.id, Grouped(request.waste_slots)));
+  }
+  return absl::StrFormat(
+      "%s: half of the requests waste at most %s slots each, 99 of 100 at most "
+      "%s%s%s",
+      result.policy.id(), Grouped(result.requests.WasteQuantile(0.50)),
+      Grouped(result.requests.WasteQuantile(0.99)),
+      worst.empty() ? "" : "; most: request ", absl::StrJoin(worst, ", "));
+}
+
+std::string PreemptionLine(const PolicyResult& result) {
+  const SimulationTotals& totals = result.totals;
+  return absl::StrFormat(
+      "%s: preempts one request up to %s times and computes %s tokens again; "
+      "%s without progress (livelock)",
+      result.policy.id(), Grouped(totals.max_preemptions_per_request),
+      Grouped(totals.recomputed_tokens),
+      totals.livelocked_requests == 0
+          ? "no request"
+          : Grouped(totals.livelocked_requests) + " requests");
+}
+
+std::string CostLine(const Report& report, const PolicyResult& result) {
+  const ReportCost cost = report.Cost(result);
+  std::string line = result.policy.id();
+  const char* separator = ": ";
+  if (cost.gpu_equivalent) {
+    absl::StrAppendFormat(&line, "%swaste is the memory of %.3f of %d GPUs",
+                          separator, *cost.gpu_equivalent, report.num_gpus());
+    separator = ", ";
+  }
+  if (cost.usd) {
+    absl::StrAppendFormat(&line, "%s%.4f USD in this run", separator,
+                          *cost.usd);
+    separator = ", ";
+  }
+  if (cost.usd_per_million_output_tokens) {
+    absl::StrAppendFormat(&line, "%s%.4f USD per million output tokens in all",
+                          separator, *cost.usd_per_million_output_tokens);
+  }
+  return line;
+}
+
+/// Figures that only some policies or modes have; at most so many of the worst
+/// requests of each policy.
+std::vector<std::string> FootLines(const Report& report,
+                                   std::size_t num_worst) {
   std::vector<std::string> lines;
   for (const PolicyResult& result : report.results) {
     const SimulationTotals& totals = result.totals;
@@ -222,6 +275,14 @@ std::vector<std::string> FootLines(const Report& report) {
           result.policy.id(), SlotsAndBytes(report, totals.copied_slots),
           SlotsAndBytes(report, totals.transient_peak_slots)));
     }
+    if (result.requests.num_finished() > 0) {
+      lines.push_back(WorstLine(result, num_worst));
+    }
+    if (totals.preemptions > 0) lines.push_back(PreemptionLine(result));
+    if (report.usd_per_gpu_hour) lines.push_back(CostLine(report, result));
+  }
+  if (const auto knee = FindBlockSizeKnee(BlockSizePoints(report))) {
+    lines.push_back(knee->Sentence());
   }
   return lines;
 }
@@ -279,7 +340,7 @@ std::string SummaryToText(const Report& report) {
   for (const TextTable& table : SummaryTables(report)) {
     text += '\n' + TableToText(table);
   }
-  const std::vector<std::string> foot = FootLines(report);
+  const std::vector<std::string> foot = FootLines(report, /*num_worst=*/3);
   if (!foot.empty()) text += '\n' + absl::StrJoin(foot, "\n") + '\n';
   if (report.kv_cache_groups) {
     text += '\n' + KvGroupsToText(*report.kv_cache_groups);
@@ -295,7 +356,7 @@ std::string SummaryToMarkdown(const Report& report) {
   for (const TextTable& table : SummaryTables(report)) {
     text += '\n' + TableToMarkdown(table);
   }
-  std::vector<std::string> foot = FootLines(report);
+  std::vector<std::string> foot = FootLines(report, kNumWorst);
   for (const std::string& warning : report.Warnings()) {
     foot.push_back("warning: " + warning);
   }

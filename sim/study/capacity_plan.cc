@@ -48,7 +48,8 @@ absl::Status CheckGoal(const SimOptions& options, CapacityGoal goal) {
       return Refuse({{"--memory", options.memory.has_value()},
                      {"--num-blocks", options.num_blocks.has_value()},
                      {"--demand", options.demand},
-                     {"--tp", options.tensor_parallel.has_value()}},
+                     {"--tp", options.tensor_parallel.has_value()},
+                     {"--replicas", options.replicas != 1}},
                     "contradicts --minimize gpus, which looks for it");
     case CapacityGoal::kRate:
       if (saturated) break;
@@ -122,9 +123,10 @@ class Searcher {
         options.block_size = search_.block_size;
         break;
       case CapacityGoal::kGpus:
-        // As recorded, if there is only one.
-        if (amount > 1) {
-          options.rate = rate_ / static_cast<double>(amount);
+        options.replicas = static_cast<std::int32_t>(amount);
+        if (amount == 1) {  // which needs no router
+          options.router.reset();
+          options.router_delay.reset();
         }
         break;
       case CapacityGoal::kRate:
@@ -134,17 +136,13 @@ class Searcher {
     return options;
   }
 
-  /// Arrivals per second, as asked for or as recorded.
-  absl::StatusOr<double> Rate(const SimPlan& plan) {
-    if (options_.rate) return *options_.rate;
+  /// Arrivals per second, as they are recorded; 1 where all are at once.
+  absl::StatusOr<double> RecordedRate(const SimPlan& plan) {
     const absl::StatusOr<WorkloadCache::Workload> workload =
         workloads_.Load(plan.workload);
     if (!workload.ok()) return workload.status();
     const double rate = (*workload)->summary.rate();
-    if (rate > 0) return rate;
-    if (capacity_.goal == CapacityGoal::kRate) return 1;
-    return OptionError(
-        "--minimize gpus: all requests arrive at once: give --rate");
+    return rate > 0 ? rate : 1;
   }
 
   absl::StatusOr<AmountRange> Range() {
@@ -171,17 +169,16 @@ class Searcher {
       range.start = std::max<std::int64_t>(2, 8 * longest / search_.block_size);
       return range;
     }
-    const absl::StatusOr<double> rate = Rate(*plan);
-    if (!rate.ok()) return rate.status();
-    rate_ = *rate;
     if (capacity_.goal == CapacityGoal::kGpus) {
       const std::int64_t each =
           std::int64_t{search_.tensor_parallel} * search_.pipeline_parallel;
       range.most = std::max<std::int64_t>(1, capacity_.max_gpus / each);
       return range;
     }
+    const absl::StatusOr<double> rate = RecordedRate(*plan);
+    if (!rate.ok()) return rate.status();
     range.most = kMaxRate;
-    range.start = std::max<std::int64_t>(1, std::llround(rate_ / kRateUnit));
+    range.start = std::llround(*rate / kRateUnit);
     return range;
   }
 
@@ -248,7 +245,6 @@ class Searcher {
   json& conditions_;
   CapacitySearch search_;
   std::map<std::int64_t, CapacityProbe> probes_;
-  double rate_ = 0;
 };
 
 /// The ways to split a model that are tried: powers of two.

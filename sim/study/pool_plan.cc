@@ -215,6 +215,7 @@ absl::StatusOr<ReportPool> PlanPool(const SimOptions& options,
     if (!status.ok()) return status;
   }
   ReportPool pool;
+  pool.num_gpus = model.num_ranks;
   if (options.demand) {
     pool.source = "demand";
     return pool;

@@ -336,6 +336,12 @@ absl::StatusOr<SimPlan> MakeSimPlan(const SimOptions& options) {
   if (!level.ok()) return level.status();
   plan.level = *level;
 
+  if (options.usd_per_gpu_hour && !(std::isfinite(*options.usd_per_gpu_hour) &&
+                                    *options.usd_per_gpu_hour > 0)) {
+    return OptionError("--usd-per-gpu-hour must be a positive number");
+  }
+  plan.usd_per_gpu_hour = options.usd_per_gpu_hour;
+
   const absl::StatusOr<Weight> weight = ParseWeight(options.weight);
   if (!weight.ok()) return weight.status();
   plan.weight = *weight;

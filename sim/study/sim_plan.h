@@ -31,6 +31,7 @@ struct SimPlan {
   WindowKind window = WindowKind::kBusy;
   MemoryMapOptions memory_map;
   ServiceLevel level;
+  std::optional<double> usd_per_gpu_hour;
 };
 
 /// Ids separated by commas, as in --policies.

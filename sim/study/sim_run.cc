@@ -111,6 +111,7 @@ Report MakeReport(const SimPlan& plan, const TraceSummary& trace,
   report.weight = plan.weight;
   report.window = plan.window;
   report.level = plan.level;
+  report.usd_per_gpu_hour = plan.usd_per_gpu_hour;
   report.version = PAGEDKV_VERSION;
   report.results = std::move(results);
   return report;

@@ -95,7 +95,8 @@ TEST(CapacityPlanTest, FindsTheHighestRate) {
 TEST(CapacityPlanTest, FindsTheFewestGpus) {
   SimOptions options = FixedOptions();
   options.gpu = "l40s";
-  options.rate = 100;
+  options.requests = 400;
+  options.rate = 200;
   const CapacityReport report =
       Plan(options, CapacityGoal::kGpus, Target("ttft-p99", 0.5));
   ASSERT_THAT(report.Best(), SizeIs(1));
