@@ -40,6 +40,7 @@ struct State {
   std::string format = "table";
   std::optional<std::string> out;
   std::optional<std::string> chrome_trace;
+  std::optional<std::string> admission_log;
   bool timing = false;
   std::size_t num_threads = 0;
   std::vector<std::string> sweep;
@@ -98,6 +99,7 @@ int RunOne(const State& state) {
   SimRunOptions options;
   options.out = state.out;
   options.chrome_trace = state.chrome_trace;
+  options.admission_log = state.admission_log;
   options.timing = state.timing;
   options.progress = isatty(STDERR_FILENO) != 0;
   options.num_threads = state.num_threads;
@@ -351,6 +353,10 @@ void AddOutputOptions(CLI::App& sim, State& state) {
   sim.add_option("--chrome-trace", state.chrome_trace,
                  "A file for the schedules, which Perfetto and "
                  "chrome://tracing open")
+      ->group(group);
+  sim.add_option("--admission-log", state.admission_log,
+                 "A CSV of why requests were not admitted: who was next in "
+                 "line, when, for how long, and what was free")
       ->group(group);
   sim.add_option("--map-from", state.options.map_from,
                  "When the memory map of report.html begins, such as 600s "

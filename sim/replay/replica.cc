@@ -74,7 +74,8 @@ absl::Status Replica::Offer(TraceRequest request) {
   const absl::StatusOr<bool> queued = batcher_.Submit(id);
   if (!queued.ok()) return queued.status();
   if (*queued) {
-    EnterQueue(lives_[id.value()]);
+    queue_.push_back(id);
+    CountWaitFrom(lives_[id.value()]);
     waiting_tokens_ += requests_[id].prompt_tokens;
   } else {
     Reject(requests_[id]);
@@ -102,6 +103,7 @@ absl::StatusOr<std::vector<TraceRequest>> Replica::Fail() {
     lost.push_back(requests_[id]);
     requests_.Remove(id);
   }
+  queue_.clear();
   waiting_tokens_ = 0;
   return lost;
 }
@@ -284,7 +286,8 @@ StepWork Replica::Advance(std::span<const ScheduledSequence> scheduled) {
     if (sequence.kind != ScheduledSequence::Kind::kRunning) {
       observer_.OnAdmission(requests_[sequence.request].id, now_ns_);
       Life& life = lives_[index];
-      LeaveQueue(life);
+      queue_.erase(std::find(queue_.begin(), queue_.end(), sequence.request));
+      CountWaitTo(life);
       if (life.admit_ns < 0) Admit(sequence, life);
     }
     if (present > ledger_.requested(index)) {
@@ -312,7 +315,8 @@ void Replica::Preempt(RequestId id) {
   Life& life = lives_[index];
   const std::int64_t lost = ledger_.present(index);
   ledger_.Release(index, now_ns_);
-  EnterQueue(life);
+  queue_.push_front(id);
+  CountWaitFrom(life);
   observer_.OnPreemption(requests_[id].id, now_ns_);
 
   ++life.preemptions;
@@ -357,13 +361,13 @@ void Replica::Finish(RequestId id) {
   requests_.Remove(id);
 }
 
-void Replica::EnterQueue(Life& life) const {
+void Replica::CountWaitFrom(Life& life) const {
   for (std::size_t i = 0; i < wait_ns_.size(); ++i) {
     life.waited_ns[i] -= wait_ns_[i];
   }
 }
 
-void Replica::LeaveQueue(Life& life) const {
+void Replica::CountWaitTo(Life& life) const {
   for (std::size_t i = 0; i < wait_ns_.size(); ++i) {
     life.waited_ns[i] += wait_ns_[i];
   }
@@ -414,6 +418,7 @@ absl::Status Replica::Emit(std::int64_t duration_ns, bool is_step, Cause free,
       .waiting = batcher_.num_waiting(),
       .preemptions = preemptions,
       .blocked = free,
+      .head = queue_.empty() ? -1 : requests_[queue_.front()].id,
       .largest_free_slots = batcher_.largest_free_slots() + held.ahead,
       .work = held.work};
   observer_.OnSample(sample);

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <limits>
 #include <span>
 #include <vector>
@@ -98,8 +99,8 @@ class Replica {
   // Returns what the step works on.
   StepWork Advance(std::span<const ScheduledSequence> scheduled);
   void Finish(RequestId id);
-  void EnterQueue(Life& life) const;
-  void LeaveQueue(Life& life) const;
+  void CountWaitFrom(Life& life) const;
+  void CountWaitTo(Life& life) const;
 
   // What the ledger says of a step, slots that are taken for later ones, and
   // what the step works on.
@@ -143,8 +144,9 @@ class Replica {
   const std::int32_t index_;
 
   std::int64_t now_ns_ = 0;
-  SlotLedger ledger_;        // by request id
-  std::vector<Life> lives_;  // by request id
+  SlotLedger ledger_;            // by request id
+  std::vector<Life> lives_;      // by request id
+  std::deque<RequestId> queue_;  // those that wait, the next in line first
   std::vector<EndedRequest> ended_;
   StepTimes times_;               // of the steps under way, if several
   std::vector<Granted> granted_;  // by step of these

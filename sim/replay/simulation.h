@@ -88,6 +88,7 @@ struct Sample {
   /// Why the head of the queue waits: a kBlocked cause or kWatermark; kIdle if
   /// nothing waits.
   Cause blocked = Cause::kIdle;
+  std::int64_t head = -1;  ///< the request at the head of the queue, by id
   std::int64_t largest_free_slots = 0;
   StepWork work = {};  ///< of the step
 };

@@ -23,6 +23,8 @@ PolicyRun::PolicyRun(const SimPlan& plan, const Policy& policy,
                   ? std::make_unique<MemoryMapRecorder>(plan.memory_map)
                   : nullptr),
       requests_csv_(std::move(files.requests_csv)),
+      admission_log_csv_(std::move(files.admission_log)),
+      admission_log_(id_),
       failed_(&failed),
       progress_(&progress) {
   if (files.schedule_process > 0) {
@@ -61,6 +63,10 @@ void PolicyRun::Begin(std::int64_t num_requests) {
 
 void PolicyRun::End(const absl::StatusOr<SimulationTotals>& totals) {
   TellProgress();
+  if (admission_log_csv_) {
+    admission_log_.Finish();
+    admission_log_csv_->Append(admission_log_.TakeLines());
+  }
   status_ = totals.status();
   if (totals.ok()) {
     totals_ = *totals;
@@ -87,6 +93,11 @@ MemoryVisitor* PolicyRun::WatchMemory(const Sample& sample) {
   // Of a fleet, the first replica's memory.
   const bool watched = memory_ != nullptr && sample.replica == 0;
   return watched && memory_->Wants(sample) ? memory_.get() : nullptr;
+}
+
+void PolicyRun::LogAdmission(const Sample& sample) {
+  admission_log_.OnSample(sample);
+  admission_log_csv_->Append(admission_log_.TakeLines());
 }
 
 void PolicyRun::TellProgress() {

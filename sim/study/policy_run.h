@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 
 #include "sim/replay/simulation.h"
+#include "sim/report/admission_log.h"
 #include "sim/report/atomic_file.h"
 #include "sim/report/chrome_trace.h"
 #include "sim/report/memory_map.h"
@@ -37,6 +38,7 @@ struct RunProgress {
 /// What a run leaves beside its result.
 struct PolicyRunFiles {
   std::optional<AtomicFile> requests_csv = {};
+  std::optional<AtomicFile> admission_log = {};
   bool memory_map = false;
   /// Its process in a Chrome trace; 0: no schedule is recorded.
   int schedule_process = 0;
@@ -59,6 +61,7 @@ class PolicyRun : public SimulationObserver {
   void OnSample(const Sample& sample) override {
     statistics_->OnSample(sample);
     if (schedule_) schedule_->OnSample(sample);
+    if (admission_log_csv_) LogAdmission(sample);
   }
   void OnAdmission(std::int64_t request, std::int64_t now_ns) override {
     if (schedule_) schedule_->OnAdmission(request, now_ns);
@@ -88,8 +91,12 @@ class PolicyRun : public SimulationObserver {
   /// REQUIRES: it was given one.
   [[nodiscard]] AtomicFile& requests_csv() { return *requests_csv_; }
 
+  /// REQUIRES: it was given one.
+  [[nodiscard]] AtomicFile& admission_log_csv() { return *admission_log_csv_; }
+
  private:
   void TellProgress();
+  void LogAdmission(const Sample& sample);
 
   const SimPlan* plan_;
   Policy policy_;
@@ -98,6 +105,8 @@ class PolicyRun : public SimulationObserver {
   std::unique_ptr<MemoryMapRecorder> memory_;
   std::optional<ChromeTraceProcess> schedule_;
   std::optional<AtomicFile> requests_csv_;
+  std::optional<AtomicFile> admission_log_csv_;
+  AdmissionLog admission_log_;
   std::atomic<bool>* failed_;
   RunProgress* progress_;
   std::int64_t num_untold_ = 0;  // requests done, and not in progress_

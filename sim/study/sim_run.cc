@@ -117,6 +117,15 @@ Report MakeReport(const SimPlan& plan, const TraceSummary& trace,
   return report;
 }
 
+absl::Status WriteAdmissionLog(std::vector<PolicyRun>& runs, AtomicFile& file) {
+  file.Append(kAdmissionLogHeader);
+  for (PolicyRun& run : runs) {
+    absl::Status status = file.Append(run.admission_log_csv());
+    if (!status.ok()) return status;
+  }
+  return file.Commit();
+}
+
 absl::Status AddKvCacheGroups(const SimPlan& plan, Report& report) {
   if (!plan.hybrid) return absl::OkStatus();
   absl::StatusOr<KvGroupsReport> groups = ComputeKvGroupUse(
@@ -139,6 +148,12 @@ absl::StatusOr<std::vector<PolicyRun>> PrepareRuns(
       if (!part.ok()) return part.status();
       files.requests_csv.emplace(*std::move(part));
       files.memory_map = true;
+    }
+    if (options.admission_log) {
+      absl::StatusOr<AtomicFile> part = AtomicFile::Create(
+          options.admission_log->string() + "." + policy.id());
+      if (!part.ok()) return part.status();
+      files.admission_log.emplace(*std::move(part));
     }
     if (options.chrome_trace) {
       files.schedule_process = static_cast<int>(runs.size()) + 1;
@@ -276,6 +291,13 @@ absl::StatusOr<Report> RunSimPlan(const SimPlan& plan,
     if (!created.ok()) return created.status();
     chrome_trace.emplace(*std::move(created));
   }
+  std::optional<AtomicFile> admission_log;
+  if (options.admission_log) {
+    absl::StatusOr<AtomicFile> created =
+        AtomicFile::Create(*options.admission_log);
+    if (!created.ok()) return created.status();
+    admission_log.emplace(*std::move(created));
+  }
   std::atomic<bool> failed = false;
   std::deque<RunProgress> progress(plan.policies.size());
   absl::StatusOr<std::vector<PolicyRun>> runs =
@@ -314,6 +336,10 @@ absl::StatusOr<Report> RunSimPlan(const SimPlan& plan,
   }
   if (chrome_trace) {
     absl::Status status = WriteChromeTrace(*runs, *chrome_trace);
+    if (!status.ok()) return status;
+  }
+  if (admission_log) {
+    absl::Status status = WriteAdmissionLog(*runs, *admission_log);
     if (!status.ok()) return status;
   }
   return report;

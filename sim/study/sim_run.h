@@ -21,6 +21,8 @@ struct SimRunOptions {
   std::optional<std::filesystem::path> out;
   /// Where the schedules go as a Chrome trace; missing: nowhere.
   std::optional<std::filesystem::path> chrome_trace;
+  /// A CSV of why requests were not admitted (admission_log.h).
+  std::optional<std::filesystem::path> admission_log;
   bool timing = false;    ///< record the wall time, which differs every time
   bool progress = false;  ///< on stderr, a few times a second
   std::size_t num_threads = 0;  ///< 0: as many as there are processors

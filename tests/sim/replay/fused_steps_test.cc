@@ -31,6 +31,7 @@ void ExpectEqual(const Sample& a, const Sample& b) {
   EXPECT_EQ(a.waiting, b.waiting);
   EXPECT_EQ(a.preemptions, b.preemptions);
   EXPECT_EQ(a.blocked, b.blocked);
+  EXPECT_EQ(a.head, b.head);
   EXPECT_EQ(a.largest_free_slots, b.largest_free_slots);
   EXPECT_EQ(a.work, b.work);
 }
