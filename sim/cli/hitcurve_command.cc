@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <iostream>
 #include <map>
 #include <memory>
 #include <optional>
@@ -143,10 +142,7 @@ int Run(const State& state) {
         WriteFiles(*state.out, *report, state.weight ? printed : all);
     if (!status.ok()) return ReportBadInput(status);
   }
-  std::cout << Renders().at(state.format)(*report, printed) << std::flush;
-  if (std::cout) return kExitOk;
-  return ReportBadInput(
-      absl::UnavailableError("standard output cannot be written"));
+  return Print(Renders().at(state.format)(*report, printed));
 }
 
 }  // namespace

@@ -126,6 +126,27 @@ std::optional<double> Report::WasteGbHours(const PolicyResult& result) const {
          static_cast<double>(model.kv_bytes_per_token->value()) / kBytesPerGb;
 }
 
+ReportCost Report::Cost(const PolicyResult& result) const {
+  ReportCost cost;
+  if (!simulation.demand && result.metrics.waste_of_pool) {
+    cost.gpu_equivalent =
+        *result.metrics.waste_of_pool * static_cast<double>(num_gpus());
+  }
+  if (!usd_per_gpu_hour || !HasTimes()) return cost;
+  constexpr double kNanosecondsPerHour = 3.6e12;
+  const double usd_per_gpu = *usd_per_gpu_hour *
+                             static_cast<double>(result.totals.end_ns) /
+                             kNanosecondsPerHour;
+  if (cost.gpu_equivalent) cost.usd = *cost.gpu_equivalent * usd_per_gpu;
+  const std::int64_t tokens = result.latency.output_tokens();
+  if (tokens > 0) {
+    cost.usd_per_million_output_tokens = 1e6 * static_cast<double>(num_gpus()) *
+                                         usd_per_gpu /
+                                         static_cast<double>(tokens);
+  }
+  return cost;
+}
+
 std::optional<Bytes> Report::SlotBytes(std::int64_t slots) const {
   if (!model.kv_bytes_per_token) return std::nullopt;
   return *model.kv_bytes_per_token * slots;

@@ -102,7 +102,7 @@ absl::StatusOr<Bytes> GpuBudget(const SimOptions& options,
   absl::StatusOr<Bytes> budget = KvMemory(memory);
   if (!budget.ok()) return InOption("--gpu", budget.status());
   if (budget->value() <= 0) {
-    return OptionError(absl::StrFormat(
+    return absl::FailedPreconditionError(absl::StrFormat(
         "--gpu %s: model %s leaves no memory for KV: weights take %s of %s "
         "GiB on each of %d GPUs (--tp or --pp spread it over more)",
         gpu->name, model.report.name, FormatGib(memory.weights),
@@ -215,6 +215,7 @@ absl::StatusOr<ReportPool> PlanPool(const SimOptions& options,
     if (!status.ok()) return status;
   }
   ReportPool pool;
+  pool.num_gpus = model.num_ranks;
   if (options.demand) {
     pool.source = "demand";
     return pool;
@@ -252,7 +253,7 @@ absl::StatusOr<ReportPool> PlanPool(const SimOptions& options,
   std::int64_t bytes = 0;
   const char* option = options.memory ? "--memory" : "--gpu";
   if (slots.value() < 1) {
-    return OptionError(absl::StrFormat(
+    return absl::FailedPreconditionError(absl::StrFormat(
         "%s: the %s B on each GPU hold no token (%s B in all)", option,
         Grouped(budget->value()), Grouped(token_bytes->value())));
   }

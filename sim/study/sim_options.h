@@ -77,6 +77,7 @@ struct SimOptions {
   std::optional<std::string> map_span;
   std::optional<std::string> slo_ttft;
   std::optional<std::string> slo_tpot;
+  std::optional<double> usd_per_gpu_hour;
 };
 
 }  // namespace pagedkv::sim

@@ -53,22 +53,6 @@ absl::Status CheckCounts(const SimOptions& options) {
   return CheckRange("--seed", options.seed, 0, kMaxCount);
 }
 
-absl::StatusOr<std::vector<Policy>> ParsePolicies(const std::string& list) {
-  std::vector<Policy> policies;
-  for (const auto piece : absl::StrSplit(list, ',')) {
-    const std::string id(piece);
-    absl::StatusOr<Policy> policy = Policy::Parse(id);
-    if (!policy.ok()) return InOption("--policies", policy.status());
-    if (std::find(policies.begin(), policies.end(), *policy) !=
-        policies.end()) {
-      return OptionError(
-          absl::StrFormat("--policies: '%s' is given more than once", id));
-    }
-    policies.push_back(*policy);
-  }
-  return policies;
-}
-
 absl::StatusOr<WorkloadOptions> PlanWorkload(const SimOptions& options) {
   if (options.trace.has_value() == options.workload.has_value()) {
     return OptionError("give either --trace FILE or --workload NAME");
@@ -315,6 +299,22 @@ absl::StatusOr<BlockSize> PoolBlockSize(const SimOptions& options,
 
 }  // namespace
 
+absl::StatusOr<std::vector<Policy>> ParsePolicies(const std::string& list) {
+  std::vector<Policy> policies;
+  for (const auto piece : absl::StrSplit(list, ',')) {
+    const std::string id(piece);
+    absl::StatusOr<Policy> policy = Policy::Parse(id);
+    if (!policy.ok()) return InOption("--policies", policy.status());
+    if (std::find(policies.begin(), policies.end(), *policy) !=
+        policies.end()) {
+      return OptionError(
+          absl::StrFormat("--policies: '%s' is given more than once", id));
+    }
+    policies.push_back(*policy);
+  }
+  return policies;
+}
+
 absl::StatusOr<SimPlan> MakeSimPlan(const SimOptions& options) {
   if (absl::Status status = CheckCounts(options); !status.ok()) return status;
   SimPlan plan;
@@ -335,6 +335,12 @@ absl::StatusOr<SimPlan> MakeSimPlan(const SimOptions& options) {
   const absl::StatusOr<ServiceLevel> level = PlanServiceLevel(options);
   if (!level.ok()) return level.status();
   plan.level = *level;
+
+  if (options.usd_per_gpu_hour && !(std::isfinite(*options.usd_per_gpu_hour) &&
+                                    *options.usd_per_gpu_hour > 0)) {
+    return OptionError("--usd-per-gpu-hour must be a positive number");
+  }
+  plan.usd_per_gpu_hour = options.usd_per_gpu_hour;
 
   const absl::StatusOr<Weight> weight = ParseWeight(options.weight);
   if (!weight.ok()) return weight.status();

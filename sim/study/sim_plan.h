@@ -3,6 +3,7 @@
 #define SIM_STUDY_SIM_PLAN_H_
 
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -30,10 +31,15 @@ struct SimPlan {
   WindowKind window = WindowKind::kBusy;
   MemoryMapOptions memory_map;
   ServiceLevel level;
+  std::optional<double> usd_per_gpu_hour;
 };
 
+/// Ids separated by commas, as in --policies.
+absl::StatusOr<std::vector<Policy>> ParsePolicies(const std::string& list);
+
 /// Resolves names, sizes and defaults. InvalidArgument, NotFound or OutOfRange
-/// in one line that names the option, also where options contradict each other.
+/// in one line that names the option, also where options contradict each other;
+/// FailedPrecondition where memory does not suffice for the model.
 absl::StatusOr<SimPlan> MakeSimPlan(const SimOptions& options);
 
 }  // namespace pagedkv::sim

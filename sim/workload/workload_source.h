@@ -45,6 +45,9 @@ struct WorkloadOptions {
   bool token_ids = false;
   /// Whether turns of a session wait for the one before to finish.
   SessionLoop sessions = SessionLoop::kRecorded;
+
+  friend bool operator==(const WorkloadOptions&,
+                         const WorkloadOptions&) = default;
 };
 
 /// The requests of a workload, read or generated as they are asked for.
