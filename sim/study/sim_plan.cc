@@ -375,6 +375,7 @@ absl::StatusOr<SimPlan> MakeSimPlan(const SimOptions& options) {
   plan.simulation.max_sequence_tokens = plan.model.max_sequence_tokens;
   plan.simulation.capacity = plan.pool.slots.value_or(TokenCount(0));
   plan.workload.max_sequence_tokens = plan.model.max_sequence_tokens.value();
+  plan.workload.token_ids = plan.simulation.prefix_cache;
   return plan;
 }
 

@@ -110,6 +110,7 @@ absl::StatusOr<std::unique_ptr<TraceReader>> OpenTrace(
                             .max_requests = options.requests,
                             .block_tokens = options.trace_block_tokens,
                             .identify = identify,
+                            .token_ids = options.token_ids,
                             .sessions = options.sessions});
 }
 

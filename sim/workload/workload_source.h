@@ -41,6 +41,8 @@ struct WorkloadOptions {
   std::int64_t max_sequence_tokens = 0;
   /// Tokens per block id of the trace; 0: its format's own.
   std::int32_t trace_block_tokens = 0;
+  /// Read the token ids of prompts where the trace has them.
+  bool token_ids = false;
   /// Whether turns of a session wait for the one before to finish.
   SessionLoop sessions = SessionLoop::kRecorded;
 

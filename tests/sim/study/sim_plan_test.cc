@@ -120,6 +120,13 @@ TEST(SimPlanTest, WithTheRooflineAGpuMayStandBesideThePool) {
   EXPECT_EQ(Plan(options).simulation.step_time.memory, time.memory);
 }
 
+TEST(SimPlanTest, TheContentOfPromptsIsReadForThePrefixCache) {
+  SimOptions options = ValidFixedOptions();
+  EXPECT_FALSE(Plan(options).workload.token_ids);
+  options.prefix_cache = "on";
+  EXPECT_TRUE(Plan(options).workload.token_ids);
+}
+
 TEST(SimPlanTest, APublishedTableNeedsNoGpu) {
   SimOptions options = ValidOptions();
   options.clock = "model";

@@ -51,6 +51,16 @@ TEST(WorkloadSourceTest, LoadsATraceWithItsSummary) {
   EXPECT_EQ(summary.output_tokens, 70);
 }
 
+TEST(WorkloadSourceTest, TokenIdsAreReadOnRequest) {
+  const TestFile file(
+      R"({"input_toks": 2, "output_toks": 1, "input_tok_ids": [7, 8]})");
+  const auto with = LoadWorkload({.trace = file.path(), .token_ids = true});
+  const auto without = LoadWorkload({.trace = file.path()});
+  ASSERT_TRUE(with.ok() && without.ok());
+  EXPECT_THAT(with->requests[0].prompt_token_ids, ElementsAre(7, 8));
+  EXPECT_TRUE(without->requests[0].prompt_token_ids.empty());
+}
+
 TEST(WorkloadSourceTest, SortsOnRequestAndStartsAtTheFirstArrival) {
   const TestFile file(kTrace);
   const auto loaded = LoadWorkload({.trace = file.path(), .sort = true});
