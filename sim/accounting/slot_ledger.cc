@@ -29,6 +29,26 @@ void SlotLedger::Grant(std::size_t sequence, std::int64_t final_slots,
   round_up_ += holding.round_up;
 }
 
+void SlotLedger::FillSteps(std::size_t sequence, std::size_t first,
+                           std::size_t last, const StepTimes& times) {
+  Holding& holding = holdings_[sequence];
+  Settle(holding, times.begin_ns(first));
+  const auto added = static_cast<std::int64_t>(last - first);
+  // In step i the sequence has reserved - 1 - (i - first) slots to go; the last
+  // step is settled when something changes next.
+  const std::int64_t end_ns = times.begin_ns(last - 1);
+  const absl::int128 elapsed = end_ns - times.begin_ns(first);
+  holding.integrals.waste += elapsed * (holding.internal + holding.round_up);
+  holding.integrals.reserved +=
+      elapsed * (holding.reserved - 1 + static_cast<std::int64_t>(first)) -
+      (times.moment(last - 1) - times.moment(first));
+  holding.since_ns = end_ns;
+  holding.present += added;
+  holding.reserved -= added;
+  token_ += added;
+  reserved_ -= added;
+}
+
 void SlotLedger::Release(std::size_t sequence, std::int64_t now_ns) {
   Holding& holding = holdings_[sequence];
   Settle(holding, now_ns);

@@ -13,6 +13,39 @@
 
 namespace pagedkv::sim {
 
+/// When steps begin that follow one another without a gap, and what it takes to
+/// integrate over them what changes by one slot a step.
+class StepTimes {
+ public:
+  void Clear() {
+    begin_ns_.clear();
+    moment_.clear();
+  }
+  /// A step that begins at `begin_ns`, not before the last.
+  void Add(std::int64_t begin_ns) {
+    absl::int128 moment = 0;
+    if (!begin_ns_.empty()) {
+      const auto last = static_cast<std::int64_t>(begin_ns_.size()) - 1;
+      moment =
+          moment_.back() + absl::int128(last) * (begin_ns - begin_ns_.back());
+    }
+    begin_ns_.push_back(begin_ns);
+    moment_.push_back(moment);
+  }
+  [[nodiscard]] std::size_t size() const { return begin_ns_.size(); }
+  [[nodiscard]] std::int64_t begin_ns(std::size_t step) const {
+    return begin_ns_[step];
+  }
+  /// Sum over the steps i before `step` of i times their duration.
+  [[nodiscard]] absl::int128 moment(std::size_t step) const {
+    return moment_[step];
+  }
+
+ private:
+  std::vector<std::int64_t> begin_ns_;
+  std::vector<absl::int128> moment_;
+};
+
 /// What every sequence holds, summed up by cause. With n tokens present, final
 /// length f, r slots requested and a >= r granted, a sequence has
 ///
@@ -56,6 +89,12 @@ class SlotLedger {
     token_ += added;
     reserved_ -= added;
   }
+
+  /// The same as `Fill` with one token more at the beginning of each of the
+  /// steps `first` ... `last` - 1. REQUIRES: first < last <= times.size().
+  /// O(1).
+  void FillSteps(std::size_t sequence, std::size_t first, std::size_t last,
+                 const StepTimes& times);
 
   /// `sequence` holds nothing from `now_ns` on.
   void Release(std::size_t sequence, std::int64_t now_ns);

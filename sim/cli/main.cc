@@ -7,8 +7,10 @@
 #include "sim/cli/calc_command.h"
 #include "sim/cli/command.h"
 #include "sim/cli/diff_command.h"
+#include "sim/cli/fit_command.h"
 #include "sim/cli/hitcurve_command.h"
 #include "sim/cli/plan_command.h"
+#include "sim/cli/reproduce_paper_command.h"
 #include "sim/cli/sim_command.h"
 #include "sim/cli/trace_command.h"
 
@@ -27,7 +29,9 @@ int main(int argc, char** argv) {
   pagedkv::sim::AddDiffCommand(app, exit_code);
   pagedkv::sim::AddHitcurveCommand(app, exit_code);
   pagedkv::sim::AddPlanCommand(app, exit_code);
+  pagedkv::sim::AddReproducePaperCommand(app, exit_code);
   pagedkv::sim::AddTraceCommand(app, exit_code);
+  pagedkv::sim::AddFitCommand(app, exit_code);
 
   try {
     app.parse(argc, argv);

@@ -20,10 +20,13 @@
 #include "pagedkv/eviction_policy.h"
 #include "sim/cli/read_options.h"
 #include "sim/cli/sweep_points.h"
+#include "sim/cli/terminal.h"
+#include "sim/report/causes_plot.h"
 #include "sim/report/report_json.h"
 #include "sim/report/summary_table.h"
 #include "sim/report/sweep_report.h"
 #include "sim/study/interrupt.h"
+#include "sim/study/option_checks.h"
 #include "sim/study/sim_plan.h"
 #include "sim/study/sim_run.h"
 #include "sim/study/sweep.h"
@@ -36,6 +39,7 @@ struct State {
   SimOptions options;
   std::string format = "table";
   std::optional<std::string> out;
+  std::optional<std::string> chrome_trace;
   bool timing = false;
   std::size_t num_threads = 0;
   std::vector<std::string> sweep;
@@ -56,7 +60,12 @@ struct Renders {
     return table;
   }
 };
-constexpr Renders<Report> kReportRenders = {SummaryToText, ReportToJson,
+std::string TableWithPlot(const Report& report) {
+  return SummaryToText(report) + '\n' +
+         CausesPlot(report, GlyphsOfStandardOutput());
+}
+
+constexpr Renders<Report> kReportRenders = {TableWithPlot, ReportToJson,
                                             SummaryToCsv, SummaryToMarkdown};
 constexpr Renders<SweepReport> kSweepRenders = {SweepToText, SweepToJson,
                                                 SweepToCsv, SweepToMarkdown};
@@ -77,10 +86,18 @@ int Conclude(const Result& result, const Renders<Result>& renders,
 }
 
 int RunOne(const State& state) {
+  if (!state.out) {
+    absl::Status refused =
+        Refuse({{"--map-from", state.options.map_from.has_value()},
+                {"--map-span", state.options.map_span.has_value()}},
+               "is of the memory map in report.html: give --out");
+    if (!refused.ok()) return ReportBadInput(refused);
+  }
   const absl::StatusOr<SimPlan> plan = MakeSimPlan(state.options);
   if (!plan.ok()) return ReportBadInput(plan.status());
   SimRunOptions options;
   options.out = state.out;
+  options.chrome_trace = state.chrome_trace;
   options.timing = state.timing;
   options.progress = isatty(STDERR_FILENO) != 0;
   options.num_threads = state.num_threads;
@@ -327,8 +344,21 @@ void AddOutputOptions(CLI::App& sim, State& state) {
       ->capture_default_str()
       ->group(group);
   sim.add_option("--out", state.out,
-                 "A folder for report.json, report.md, timeseries.csv and "
-                 "requests.csv, or for sweep.json, sweep.csv and sweep.md")
+                 "A folder for report.html, report.json, report.md, "
+                 "timeseries.csv and requests.csv; with --sweep for "
+                 "sweep.json, sweep.csv and sweep.md")
+      ->group(group);
+  sim.add_option("--chrome-trace", state.chrome_trace,
+                 "A file for the schedules, which Perfetto and "
+                 "chrome://tracing open")
+      ->group(group);
+  sim.add_option("--map-from", state.options.map_from,
+                 "When the memory map of report.html begins, such as 600s "
+                 "(a step of --clock iteration is 1s; default: the start)")
+      ->group(group);
+  sim.add_option("--map-span", state.options.map_span,
+                 "How long it is, such as 30s (default: 1920 steps where the "
+                 "queue is saturated, otherwise the whole run)")
       ->group(group);
   sim.add_flag("--timing", state.timing,
                "Record the wall time in the report, which then differs from "

@@ -2,6 +2,7 @@
 #include "sim/cli/trace_command.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <iostream>
 #include <map>
@@ -20,7 +21,10 @@
 #include "sim/cli/trace_inspection.h"
 #include "sim/report/atomic_file.h"
 #include "sim/report/decimal.h"
+#include "sim/study/interrupt.h"
+#include "sim/trace/request_source.h"
 #include "sim/trace/trace_reader.h"
+#include "sim/trace/trace_request.h"
 #include "sim/trace/trace_writer.h"
 #include "sim/workload/trace_fit.h"
 #include "sim/workload/workload_source.h"
@@ -54,8 +58,43 @@ int Inspect(const WorkloadOptions& options, Render render) {
   return Print(render(*inspection));
 }
 
+/// Writes all requests of `source` as a trace.
+absl::Status WriteAll(RequestSource& source,
+                      const TraceWriter::Options& options,
+                      const std::string& path) {
+  absl::StatusOr<TraceWriter> writer = TraceWriter::ForPath(path, options);
+  if (!writer.ok()) return writer.status();
+  const DeferInterrupts deferred;
+  absl::StatusOr<AtomicFile> file = AtomicFile::Create(path);
+  if (!file.ok()) return file.status();
+  constexpr std::size_t kPiece = std::size_t{1} << 16;
+  std::string text(writer->header());
+  bool has_ids = false;
+  TraceRequest request;
+  for (;;) {
+    const absl::StatusOr<bool> more = source.Next(request);
+    if (!more.ok()) return more.status();
+    if (!*more) break;
+    if (Interrupted()) return absl::CancelledError("interrupted");
+    writer->Append(request, text);
+    has_ids = has_ids || !request.block_ids.empty();
+    if (text.size() >= kPiece) {
+      file->Append(text);
+      text.clear();
+    }
+  }
+  file->Append(text);
+  if (absl::Status done = file->Commit(); !done.ok()) return done;
+  if (has_ids && !writer->keeps_block_ids()) {
+    std::cerr << "pagedkv: warning: CSV has no place for block ids; write "
+                 ".jsonl to keep them\n";
+  }
+  return absl::OkStatus();
+}
+
 /// Writes the workload that `options` name as a trace, with blocks of
-/// `out_block` tokens; 0: as they are.
+/// `out_block` tokens; 0: as they are. As it is read or generated, where that
+/// is possible.
 absl::StatusOr<TraceSummary> Write(const WorkloadOptions& options,
                                    const std::string& path,
                                    std::int32_t out_block) {
@@ -64,42 +103,44 @@ absl::StatusOr<TraceSummary> Write(const WorkloadOptions& options,
       !known.ok()) {
     return known;
   }
-  const absl::StatusOr<LoadedWorkload> workload = LoadWorkload(options);
-  if (!workload.ok()) return workload.status();
-  const std::int32_t block = workload->summary.trace_block_tokens;
-  const auto follows = [](const TraceRequest& each) {
-    return each.follows >= 0;
+  const auto writer_options = [out_block](const TraceSummary& summary) {
+    const std::int32_t block = summary.trace_block_tokens;
+    return TraceWriter::Options{.block = BlockSize(block > 0 ? block : 1),
+                                .out_block = BlockSize(out_block > 0 ? out_block
+                                                       : block > 0   ? block
+                                                                     : 1)};
   };
-  absl::StatusOr<TraceWriter> writer = TraceWriter::ForPath(
-      path, {.block = BlockSize(block > 0 ? block : 1),
-             .out_block = BlockSize(out_block > 0 ? out_block
-                                    : block > 0   ? block
-                                                  : 1),
-             .sessions = std::any_of(workload->requests.begin(),
-                                     workload->requests.end(), follows)});
-  if (!writer.ok()) return writer.status();
-  absl::StatusOr<AtomicFile> file = AtomicFile::Create(path);
-  if (!file.ok()) return file.status();
-  std::string text(writer->header());
-  bool has_ids = false;
-  for (const TraceRequest& request : workload->requests) {
-    writer->Append(request, text);
-    has_ids = has_ids || !request.block_ids.empty();
-    file->Append(text);
-    text.clear();
+  const absl::StatusOr<std::unique_ptr<WorkloadSource>> source =
+      OpenWorkload(options, /*identify=*/false);
+  if (source.ok()) {
+    absl::Status done =
+        WriteAll(**source, writer_options((*source)->summary()), path);
+    if (!done.ok()) return done;
+    return (*source)->summary();
   }
-  if (absl::Status done = file->Commit(); !done.ok()) return done;
-  if (has_ids && !writer->keeps_block_ids()) {
-    std::cerr << "pagedkv: warning: CSV has no place for block ids; write "
-                 ".jsonl to keep them\n";
+  if (!absl::IsFailedPrecondition(source.status())) return source.status();
+  const absl::StatusOr<LoadedWorkload> loaded = LoadWorkload(options);
+  if (!loaded.ok()) return loaded.status();
+  TraceWriter::Options of_loaded = writer_options(loaded->summary);
+  of_loaded.sessions =
+      std::any_of(loaded->requests.begin(), loaded->requests.end(),
+                  [](const TraceRequest& each) { return each.follows >= 0; });
+  SpanSource span(loaded->requests);
+  if (absl::Status done = WriteAll(span, of_loaded, path); !done.ok()) {
+    return done;
   }
-  return workload->summary;
+  return loaded->summary;
 }
 
 int WriteAndTell(const WorkloadOptions& options, const std::string& path,
                  std::int32_t out_block) {
+  EndOnInterrupt();
   const absl::StatusOr<TraceSummary> summary = Write(options, path, out_block);
-  if (!summary.ok()) return ReportBadInput(summary.status());
+  if (!summary.ok()) {
+    return absl::IsCancelled(summary.status())
+               ? ReportInterrupted()
+               : ReportBadInput(summary.status());
+  }
   return Print(absl::StrFormat(
       "%s: %s requests over %s s (%.3f/s), %s prompt and %s output tokens; %s "
       "of %s rows dropped\n",

@@ -14,6 +14,23 @@
 
 namespace pagedkv::sim {
 
+absl::Status CheckRequest(const TraceRequest& request, std::int64_t index,
+                          std::int64_t last_arrival_ns) {
+  if (request.prompt_tokens < 1 || request.output_tokens < 1) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "request %d has %d prompt and %d output tokens; both must be at "
+        "least 1",
+        index, request.prompt_tokens, request.output_tokens));
+  }
+  if (request.arrival_ns < last_arrival_ns) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "request %d arrives at %d ns, before %d ns: requests must be in order "
+        "of arrival, from 0 on",
+        index, request.arrival_ns, last_arrival_ns));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ArrivalQueue::Advance() {
   while (!has_read_ && !ended_) {
     if (absl::Status status = ReadNext(); !status.ok()) return status;
@@ -32,18 +49,8 @@ absl::Status ArrivalQueue::ReadNext() {
     return absl::OkStatus();
   }
   const std::int64_t index = num_read_++;
-  if (request.prompt_tokens < 1 || request.output_tokens < 1) {
-    return absl::InvalidArgumentError(absl::StrFormat(
-        "request %d has %d prompt and %d output tokens; both must be at "
-        "least 1",
-        index, request.prompt_tokens, request.output_tokens));
-  }
-  if (request.arrival_ns < last_arrival_ns_) {
-    return absl::InvalidArgumentError(absl::StrFormat(
-        "request %d arrives at %d ns, before %d ns: requests must be in order "
-        "of arrival, from 0 on",
-        index, request.arrival_ns, last_arrival_ns_));
-  }
+  absl::Status checked = CheckRequest(request, index, last_arrival_ns_);
+  if (!checked.ok()) return checked;
   last_arrival_ns_ = request.arrival_ns;
   const std::int64_t follows = request.follows;
   Turn turn{.arrival_ns = request.arrival_ns,

@@ -13,6 +13,11 @@
 
 namespace pagedkv::sim {
 
+/// InvalidArgument if the request, the `index`-th of its source, has no prompt
+/// or no output, or arrives before the one above it.
+absl::Status CheckRequest(const TraceRequest& request, std::int64_t index,
+                          std::int64_t last_arrival_ns);
+
 /// The requests of a source in the order in which they arrive. Closed loop, a
 /// turn that follows another arrives its delay after that one has ended; until
 /// then it is held back. Open loop, and for all other requests, arrivals are as

@@ -13,11 +13,16 @@
 #include "pagedkv/scheduler.h"
 #include "pagedkv/types.h"
 #include "sim/accounting/causes.h"
+#include "sim/replay/memory_visitor.h"
 
 namespace pagedkv::sim {
 
 /// What one step does. The views are valid until the next call of `Schedule`.
 struct BatchStep {
+  /// More than 1: so many steps, in each of which every sequence computes one
+  /// token and samples the next, and nothing else happens. The memory for all
+  /// of them is taken.
+  std::int32_t num_steps = 1;
   std::span<const ScheduledSequence> scheduled;
   std::span<const Preemption> preempted;
   /// Why the head of the queue waits: kBlockedCapacity, kBlockedFragmented,
@@ -34,8 +39,9 @@ class Batcher {
 
   /// Queues the request. False if it could never finish in this memory.
   virtual absl::StatusOr<bool> Submit(RequestId id) = 0;
-  /// Plans the next step and takes the memory that it needs.
-  virtual absl::StatusOr<BatchStep> Schedule() = 0;
+  /// Plans the next step, or up to `max_steps` of them, and takes the memory
+  /// that they need.
+  virtual absl::StatusOr<BatchStep> Schedule(std::int32_t max_steps) = 0;
   /// The planned step is done. Returns the requests that finished, whose memory
   /// is free again; valid until the next call.
   virtual absl::StatusOr<std::span<const FinishedRequest>> Update() = 0;
@@ -62,6 +68,10 @@ class Batcher {
   [[nodiscard]] virtual std::int64_t tail_slots() const = 0;
   /// Free slots that are withheld from a request that waits for memory.
   [[nodiscard]] virtual std::int64_t watermark_slots() const = 0;
+
+  /// Shows where everything lies, the planned step included. False, and nothing
+  /// is shown, where memory is counted and not placed. O(what is in use).
+  virtual bool VisitMemory(MemoryVisitor& /*visitor*/) const { return false; }
 };
 
 }  // namespace pagedkv::sim

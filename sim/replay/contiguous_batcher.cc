@@ -14,6 +14,7 @@
 #include "sim/replay/batcher.h"
 #include "sim/replay/contiguous_memory.h"
 #include "sim/replay/live_requests.h"
+#include "sim/replay/memory_visitor.h"
 #include "sim/trace/trace_request.h"
 
 namespace pagedkv::sim {
@@ -33,14 +34,36 @@ absl::StatusOr<bool> ContiguousBatcher::Submit(RequestId id) {
   return true;
 }
 
-absl::StatusOr<BatchStep> ContiguousBatcher::Schedule() {
+absl::StatusOr<BatchStep> ContiguousBatcher::Schedule(std::int32_t max_steps) {
   scheduled_.clear();
   preempted_.clear();
   std::int64_t budget = max_num_batched_tokens_;
   ScheduleRunning(budget);
   const Cause blocked = Admit(budget);
-  return BatchStep{
-      .scheduled = scheduled_, .preempted = preempted_, .blocked = blocked};
+  num_steps_ = AlikeSteps(max_steps);
+  return BatchStep{.num_steps = num_steps_,
+                   .scheduled = scheduled_,
+                   .preempted = preempted_,
+                   .blocked = blocked};
+}
+
+// While all running sequences decode and none finishes, nothing that was
+// granted at admission changes, and so neither does what is refused.
+std::int32_t ContiguousBatcher::AlikeSteps(std::int32_t max_steps) const {
+  if (max_steps == 1 || memory_.grows() || !preempted_.empty() ||
+      scheduled_.size() != running_.size()) {
+    return 1;
+  }
+  std::int32_t steps = max_steps;
+  for (std::size_t i = 0; i < running_.size(); ++i) {
+    if (scheduled_[i].kind != ScheduledSequence::Kind::kRunning ||
+        scheduled_[i].num_tokens != 1 || !scheduled_[i].samples) {
+      return 1;
+    }
+    steps = std::min(steps,
+                     request(running_[i]).output_tokens - running_[i].sampled);
+  }
+  return steps;
 }
 
 void ContiguousBatcher::ScheduleRunning(std::int64_t& budget) {
@@ -116,7 +139,9 @@ void ContiguousBatcher::PreemptLast(RequestId on_behalf_of) {
 absl::StatusOr<std::span<const FinishedRequest>> ContiguousBatcher::Update() {
   finished_.clear();
   for (Sequence& sequence : running_) {
+    sequence.present += num_steps_ - 1;
     sequence.computed = sequence.present;
+    sequence.sampled += num_steps_ - 1;
     if (sequence.computed < KnownTokens(sequence)) continue;  // prompt chunk
     ++sequence.sampled;
     if (sequence.sampled < request(sequence).output_tokens) continue;
@@ -141,6 +166,16 @@ absl::Status ContiguousBatcher::Fail(std::vector<RequestId>& lost) {
   running_.clear();
   waiting_.clear();
   return absl::OkStatus();
+}
+
+bool ContiguousBatcher::VisitMemory(MemoryVisitor& visitor) const {
+  if (!memory_.places_sequences()) return false;
+  memory_.VisitTail(visitor);
+  for (const Sequence& sequence : running_) {
+    memory_.VisitSequence(request(sequence), sequence.present, sequence.place,
+                          visitor);
+  }
+  return true;
 }
 
 }  // namespace pagedkv::sim

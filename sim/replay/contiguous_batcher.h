@@ -33,7 +33,7 @@ class ContiguousBatcher : public Batcher {
                     const LiveRequests& requests, ContiguousMemory& memory);
 
   absl::StatusOr<bool> Submit(RequestId id) override;
-  absl::StatusOr<BatchStep> Schedule() override;
+  absl::StatusOr<BatchStep> Schedule(std::int32_t max_steps) override;
   absl::StatusOr<std::span<const FinishedRequest>> Update() override;
   absl::Status Fail(std::vector<RequestId>& lost) override;
 
@@ -53,6 +53,7 @@ class ContiguousBatcher : public Batcher {
     return memory_.tail_slots();
   }
   [[nodiscard]] std::int64_t watermark_slots() const override { return 0; }
+  bool VisitMemory(MemoryVisitor& visitor) const override;
 
  private:
   struct Sequence {
@@ -71,6 +72,8 @@ class ContiguousBatcher : public Batcher {
     return request(sequence).prompt_tokens + sequence.sampled;
   }
   void ScheduleRunning(std::int64_t& budget);
+  // How many steps like the one just planned can follow one another.
+  [[nodiscard]] std::int32_t AlikeSteps(std::int32_t max_steps) const;
   // Why the head of the queue was left waiting.
   Cause Admit(std::int64_t& budget);
   void Emit(Sequence& sequence, std::int64_t num_tokens,
@@ -87,6 +90,7 @@ class ContiguousBatcher : public Batcher {
   std::vector<ScheduledSequence> scheduled_;
   std::vector<Preemption> preempted_;
   std::vector<FinishedRequest> finished_;
+  std::int32_t num_steps_ = 1;  // of the plan
 };
 
 }  // namespace pagedkv::sim

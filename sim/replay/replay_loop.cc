@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <optional>
 #include <span>
 #include <utility>
@@ -23,7 +22,7 @@
 namespace pagedkv::sim {
 namespace {
 
-constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
+constexpr std::int64_t kNever = Replica::kNever;
 
 }  // namespace
 
@@ -71,7 +70,7 @@ absl::Status ReplayLoop::Run() {
     } else if (arrive_ns <= run_ns) {
       status = OfferNext();
     } else {
-      status = RunStep(*runner);
+      status = RunSteps(*runner, std::min(arrive_ns, change_ns));
     }
     if (!status.ok()) return status;
   }
@@ -141,8 +140,11 @@ absl::Status ReplayLoop::OfferNext() {
   return status;
 }
 
-absl::Status ReplayLoop::RunStep(std::size_t index) {
-  absl::Status status = replicas_[index].RunStep();
+// Of a fleet one step at a time: what ends in it may be followed by a turn that
+// goes to another replica.
+absl::Status ReplayLoop::RunSteps(std::size_t index, std::int64_t until_ns) {
+  if (replicas_.size() > 1) until_ns = replicas_[index].now_ns();
+  absl::Status status = replicas_[index].RunSteps(until_ns);
   TellEnded(replicas_[index]);
   TellEvents(index);
   return status;

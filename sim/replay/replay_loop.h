@@ -48,7 +48,7 @@ class ReplayLoop {
 
   absl::Status OfferSaturated();
   absl::Status OfferNext();
-  absl::Status RunStep(std::size_t replica);
+  absl::Status RunSteps(std::size_t replica, std::int64_t until_ns);
   absl::Status Apply(const Change& change);
   // The replica whose step begins first, if one has something to run.
   [[nodiscard]] std::optional<std::size_t> NextToRun() const;

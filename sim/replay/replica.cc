@@ -25,6 +25,7 @@ namespace {
 
 constexpr double kNanosecondsPerSecond = 1e9;
 constexpr std::int64_t kIterationNs = 1'000'000'000;
+constexpr std::int32_t kMaxFusedSteps = 1024;
 
 double SlotSeconds(absl::int128 slot_nanoseconds) {
   return static_cast<double>(slot_nanoseconds) / kNanosecondsPerSecond;
@@ -34,7 +35,8 @@ double SlotSeconds(absl::int128 slot_nanoseconds) {
 
 Replica::Replica(const GrantRule& rule, const SimulationOptions& options,
                  std::int64_t capacity, LiveRequests& requests,
-                 Batcher& batcher, SimulationObserver& observer)
+                 Batcher& batcher, SimulationObserver& observer,
+                 std::int32_t index)
     : rule_(rule),
       options_(options),
       step_ns_(options.clock == ClockKind::kIteration ? kIterationNs
@@ -42,7 +44,8 @@ Replica::Replica(const GrantRule& rule, const SimulationOptions& options,
       capacity_(capacity),
       requests_(requests),
       batcher_(batcher),
-      observer_(observer) {
+      observer_(observer),
+      index_(index) {
   totals_.capacity_slots = capacity;
 }
 
@@ -81,8 +84,8 @@ absl::Status Replica::Offer(TraceRequest request) {
 }
 
 absl::Status Replica::WaitUntil(std::int64_t until_ns) {
-  absl::Status status =
-      Emit(until_ns - now_ns_, /*is_step=*/false, Cause::kIdle, 0);
+  absl::Status status = Emit(until_ns - now_ns_, /*is_step=*/false,
+                             Cause::kIdle, 0, {.slots = ledger_.slots()});
   now_ns_ = until_ns;
   return status;
 }
@@ -92,6 +95,9 @@ absl::StatusOr<std::vector<TraceRequest>> Replica::Fail() {
   if (absl::Status status = batcher_.Fail(ids); !status.ok()) return status;
   std::vector<TraceRequest> lost;
   for (const RequestId id : ids) {
+    if (ledger_.granted(id.value()) > 0) {
+      observer_.OnPreemption(requests_[id].id, now_ns_);
+    }
     ledger_.Release(id.value(), now_ns_);
     lost.push_back(requests_[id]);
     requests_.Remove(id);
@@ -110,9 +116,9 @@ void Replica::Reject(const TraceRequest& request) {
                        .rejected = true});
 }
 
-absl::Status Replica::RunStep() {
+absl::Status Replica::RunSteps(std::int64_t until_ns) {
   ended_.clear();
-  const absl::StatusOr<BatchStep> step = batcher_.Schedule();
+  const absl::StatusOr<BatchStep> step = batcher_.Schedule(MaxSteps(until_ns));
   if (!step.ok()) return step.status();
   if (step->scheduled.empty() ||
       (options_.demand && batcher_.num_waiting() > 0)) {
@@ -127,33 +133,138 @@ absl::Status Replica::RunStep() {
   for (const Preemption& preemption : step->preempted) {
     Preempt(preemption.request);
   }
-  const StepWork work = Advance(step->scheduled);
+  StepWork work = Advance(step->scheduled);
   totals_.peak_step_tokens =
       std::max(totals_.peak_step_tokens, work.computed_tokens);
-  const std::int64_t step_ns = options_.clock == ClockKind::kModel
-                                   ? options_.step_time.NanosecondsOf(work)
-                                   : step_ns_;
-  absl::Status status = Emit(step_ns, /*is_step=*/true, step->blocked,
-                             static_cast<std::int32_t>(step->preempted.size()));
-  if (!status.ok()) return status;
+  Held held{.slots = ledger_.slots()};
+  const auto num_steps = static_cast<std::size_t>(step->num_steps);
+  if (num_steps > 1) held.ahead = FillAhead(step->scheduled, num_steps, work);
 
-  ++totals_.steps;
-  now_ns_ += step_ns;
-  for (std::size_t i = 0; i < kWaitCauses.size(); ++i) {
-    if (step->blocked == kWaitCauses[i]) wait_ns_[i] += step_ns;
-  }
-  for (const ScheduledSequence& sequence : step->scheduled) {
-    Life& life = lives_[sequence.request.value()];
-    if (sequence.samples && life.first_token_ns < 0) {
-      life.first_token_ns = now_ns_;
+  const auto batch = static_cast<std::int64_t>(step->scheduled.size());
+  for (std::size_t i = 0; i < num_steps; ++i) {
+    if (i > 0) {
+      held.slots[Cause::kToken] += batch;
+      held.slots[Cause::kReserved] += granted_[i].reserved - batch;
+      held.slots[Cause::kInternal] += granted_[i].internal;
+      held.slots[Cause::kRoundUp] += granted_[i].round_up;
+      held.ahead -= granted_[i].total();
+      work.resident_tokens += batch;
     }
+    held.work = work;
+    const std::int64_t step_ns = StepNs(work);
+    absl::Status status = Emit(
+        step_ns, /*is_step=*/true, step->blocked,
+        i == 0 ? static_cast<std::int32_t>(step->preempted.size()) : 0, held);
+    if (!status.ok()) return status;
+    ++totals_.steps;
+    now_ns_ += step_ns;
+    for (std::size_t j = 0; j < kWaitCauses.size(); ++j) {
+      if (step->blocked == kWaitCauses[j]) wait_ns_[j] += step_ns;
+    }
+    if (i == 0) NoteFirstTokens(step->scheduled);
   }
   const auto finished = batcher_.Update();
   if (!finished.ok()) return finished.status();
   for (const FinishedRequest& request : *finished) {
     Finish(request.id);
   }
-  return Account(Cause::kIdle).status();
+  return Account(Cause::kIdle, {.slots = ledger_.slots()}).status();
+}
+
+std::int64_t Replica::StepNs(const StepWork& work) const {
+  return options_.clock == ClockKind::kModel
+             ? options_.step_time.NanosecondsOf(work)
+             : step_ns_;
+}
+
+// Steps that begin before `until_ns`, if all that run decode.
+std::int32_t Replica::MaxSteps(std::int64_t until_ns) const {
+  // With the prefix cache, blocks for later steps would evict too early.
+  // Who watches the memory must not see that of later steps either.
+  if (!options_.fuse_steps || options_.prefix_cache ||
+      observer_.WatchesMemory()) {
+    return 1;
+  }
+  if (until_ns == kNever) return kMaxFusedSteps;
+  if (options_.clock != ClockKind::kModel) {
+    const std::int64_t steps = (until_ns - now_ns_ + step_ns_ - 1) / step_ns_;
+    return static_cast<std::int32_t>(
+        std::clamp<std::int64_t>(steps, 1, kMaxFusedSteps));
+  }
+  StepWork work;
+  work.sequences = work.computed_tokens = batcher_.num_running();
+  work.resident_tokens = ledger_.slots()[Cause::kToken];
+  std::int64_t begin_ns = now_ns_;
+  std::int32_t steps = 0;
+  do {
+    work.resident_tokens += work.sequences;
+    begin_ns += StepNs(work);
+  } while (++steps < kMaxFusedSteps && begin_ns < until_ns);
+  return steps;
+}
+
+// Gives every sequence the tokens of the steps after the first, and what it is
+// granted for them; returns how many slots that is. Fills `granted_`.
+std::int64_t Replica::FillAhead(std::span<const ScheduledSequence> scheduled,
+                                std::size_t num_steps, StepWork work) {
+  const auto batch = static_cast<std::int64_t>(scheduled.size());
+  times_.Clear();
+  std::int64_t begin_ns = now_ns_;
+  for (std::size_t i = 0; i < num_steps; ++i) {
+    times_.Add(begin_ns);
+    begin_ns += StepNs(work);
+    work.resident_tokens += batch;
+  }
+  granted_.assign(num_steps, Granted());
+  std::int64_t total = 0;
+  for (const ScheduledSequence& sequence : scheduled) {
+    const std::size_t index = sequence.request.value();
+    for (std::size_t next = 1; next < num_steps;) {
+      const std::int64_t present = ledger_.present(index);
+      if (present == ledger_.requested(index)) {
+        total += GrantAhead(sequence.request, present + 1, next);
+      }
+      const std::size_t last = std::min(
+          num_steps,
+          next + static_cast<std::size_t>(ledger_.requested(index) - present));
+      ledger_.FillSteps(index, next, last, times_);
+      next = last;
+    }
+  }
+  return total;
+}
+
+std::int64_t Replica::GrantAhead(RequestId id, std::int64_t present,
+                                 std::size_t step) {
+  const CauseSlots before = ledger_.slots();
+  Grant(id, present, times_.begin_ns(step));
+  const CauseSlots after = ledger_.slots();
+  const Granted added = {
+      .reserved = after[Cause::kReserved] - before[Cause::kReserved],
+      .internal = after[Cause::kInternal] - before[Cause::kInternal],
+      .round_up = after[Cause::kRoundUp] - before[Cause::kRoundUp]};
+  granted_[step].reserved += added.reserved;
+  granted_[step].internal += added.internal;
+  granted_[step].round_up += added.round_up;
+  return added.total();
+}
+
+void Replica::Grant(RequestId id, std::int64_t present, std::int64_t now_ns) {
+  const TraceRequest& request = requests_[id];
+  const sim::Grant grant = rule_.For(request, present);
+  ledger_.Grant(id.value(), FinalSlots(request), grant.requested, grant.granted,
+                now_ns);
+  std::int64_t& most_granted = lives_[id.value()].most_granted;
+  most_granted = std::max(most_granted, grant.granted);
+}
+
+void Replica::NoteFirstTokens(std::span<const ScheduledSequence> scheduled) {
+  for (const ScheduledSequence& sequence : scheduled) {
+    Life& life = lives_[sequence.request.value()];
+    if (sequence.samples && life.first_token_ns < 0) {
+      life.first_token_ns = now_ns_;
+    }
+  }
 }
 
 StepWork Replica::Advance(std::span<const ScheduledSequence> scheduled) {
@@ -171,17 +282,13 @@ StepWork Replica::Advance(std::span<const ScheduledSequence> scheduled) {
           chunk * sequence.num_computed + chunk * (chunk + 1) / 2;
     }
     if (sequence.kind != ScheduledSequence::Kind::kRunning) {
+      observer_.OnAdmission(requests_[sequence.request].id, now_ns_);
       Life& life = lives_[index];
       LeaveQueue(life);
       if (life.admit_ns < 0) Admit(sequence, life);
     }
     if (present > ledger_.requested(index)) {
-      const TraceRequest& request = requests_[sequence.request];
-      const Grant grant = rule_.For(request, present);
-      ledger_.Grant(index, FinalSlots(request), grant.requested, grant.granted,
-                    now_ns_);
-      lives_[index].most_granted =
-          std::max(lives_[index].most_granted, grant.granted);
+      Grant(sequence.request, present, now_ns_);
     }
     ledger_.Fill(index, present, now_ns_);
   }
@@ -206,6 +313,7 @@ void Replica::Preempt(RequestId id) {
   const std::int64_t lost = ledger_.present(index);
   ledger_.Release(index, now_ns_);
   EnterQueue(life);
+  observer_.OnPreemption(requests_[id].id, now_ns_);
 
   ++life.preemptions;
   life.fruitless_preemptions =
@@ -261,11 +369,12 @@ void Replica::LeaveQueue(Life& life) const {
   }
 }
 
-absl::StatusOr<CauseSlots> Replica::Account(Cause free) const {
-  CauseSlots slots = ledger_.slots();
+absl::StatusOr<CauseSlots> Replica::Account(Cause free,
+                                            const Held& held) const {
+  CauseSlots slots = held.slots;
   slots[Cause::kCachedIdle] = batcher_.cached_idle_slots();
   const std::int64_t free_slots =
-      batcher_.free_slots() - slots[Cause::kCachedIdle];
+      batcher_.free_slots() + held.ahead - slots[Cause::kCachedIdle];
   std::int64_t withheld = 0;
   if (free == Cause::kWatermark || free == Cause::kBlockedCapacity) {
     withheld = std::min(free_slots, batcher_.watermark_slots());
@@ -290,20 +399,27 @@ absl::StatusOr<CauseSlots> Replica::Account(Cause free) const {
 }
 
 absl::Status Replica::Emit(std::int64_t duration_ns, bool is_step, Cause free,
-                           std::int32_t preemptions) {
-  const absl::StatusOr<CauseSlots> slots = Account(free);
+                           std::int32_t preemptions, const Held& held) {
+  const absl::StatusOr<CauseSlots> slots = Account(free, held);
   if (!slots.ok()) return slots.status();
   totals_.peak_slots = std::max(totals_.peak_slots, slots->allocated());
   totals_.peak_running = std::max(totals_.peak_running, batcher_.num_running());
-  observer_.OnSample({.begin_ns = now_ns_,
-                      .duration_ns = duration_ns,
-                      .is_step = is_step,
-                      .slots = *slots,
-                      .running = batcher_.num_running(),
-                      .waiting = batcher_.num_waiting(),
-                      .preemptions = preemptions,
-                      .blocked = free,
-                      .largest_free_slots = batcher_.largest_free_slots()});
+  const Sample sample{
+      .replica = index_,
+      .begin_ns = now_ns_,
+      .duration_ns = duration_ns,
+      .is_step = is_step,
+      .slots = *slots,
+      .running = batcher_.num_running(),
+      .waiting = batcher_.num_waiting(),
+      .preemptions = preemptions,
+      .blocked = free,
+      .largest_free_slots = batcher_.largest_free_slots() + held.ahead,
+      .work = held.work};
+  observer_.OnSample(sample);
+  if (MemoryVisitor* const visitor = observer_.WatchMemory(sample)) {
+    batcher_.VisitMemory(*visitor);
+  }
   return absl::OkStatus();
 }
 

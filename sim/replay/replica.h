@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -37,15 +38,20 @@ struct EndedRequest {
 class Replica {
  public:
   /// All must outlive the replica. `capacity` is what the causes must sum to;
-  /// `requests` are those of `batcher`.
+  /// `requests` are those of `batcher`; `index` is its place in its fleet.
   Replica(const GrantRule& rule, const SimulationOptions& options,
           std::int64_t capacity, LiveRequests& requests, Batcher& batcher,
-          SimulationObserver& observer);
+          SimulationObserver& observer, std::int32_t index = 0);
 
   /// Queues a request that arrives now, or rejects it where it never fits.
   absl::Status Offer(TraceRequest request);
-  /// Runs one step. REQUIRES: busy().
-  absl::Status RunStep();
+  static constexpr std::int64_t kNever =
+      std::numeric_limits<std::int64_t>::max();
+  /// Runs one step, or, with `SimulationOptions::fuse_steps`, several at once
+  /// as long as all that run decode and nothing else happens: only such as
+  /// begin before `until_ns`. It makes no difference to what is observed.
+  /// REQUIRES: busy(), and no request is offered before `until_ns`.
+  absl::Status RunSteps(std::int64_t until_ns);
   /// Nothing happens until `until_ns`. REQUIRES: !busy().
   absl::Status WaitUntil(std::int64_t until_ns);
 
@@ -95,10 +101,37 @@ class Replica {
   void EnterQueue(Life& life) const;
   void LeaveQueue(Life& life) const;
 
+  // What the ledger says of a step, slots that are taken for later ones, and
+  // what the step works on.
+  struct Held {
+    CauseSlots slots;
+    std::int64_t ahead = 0;
+    StepWork work = {};
+  };
+  // What sequences are granted as a step begins.
+  struct Granted {
+    std::int64_t reserved = 0;
+    std::int64_t internal = 0;
+    std::int64_t round_up = 0;
+    [[nodiscard]] std::int64_t total() const {
+      return reserved + internal + round_up;
+    }
+  };
+
+  [[nodiscard]] std::int64_t StepNs(const StepWork& work) const;
+  [[nodiscard]] std::int32_t MaxSteps(std::int64_t until_ns) const;
+  std::int64_t FillAhead(std::span<const ScheduledSequence> scheduled,
+                         std::size_t num_steps, StepWork work);
+  std::int64_t GrantAhead(RequestId id, std::int64_t present, std::size_t step);
+  // `present` tokens need a larger grant than the request has.
+  void Grant(RequestId id, std::int64_t present, std::int64_t now_ns);
+  // The step that ends now sampled.
+  void NoteFirstTokens(std::span<const ScheduledSequence> scheduled);
+
   // The causes now, where free slots have the cause `free`.
-  absl::StatusOr<CauseSlots> Account(Cause free) const;
+  absl::StatusOr<CauseSlots> Account(Cause free, const Held& held) const;
   absl::Status Emit(std::int64_t duration_ns, bool is_step, Cause free,
-                    std::int32_t preemptions);
+                    std::int32_t preemptions, const Held& held);
 
   const GrantRule& rule_;
   const SimulationOptions& options_;
@@ -107,11 +140,14 @@ class Replica {
   LiveRequests& requests_;
   Batcher& batcher_;
   SimulationObserver& observer_;
+  const std::int32_t index_;
 
   std::int64_t now_ns_ = 0;
   SlotLedger ledger_;        // by request id
   std::vector<Life> lives_;  // by request id
   std::vector<EndedRequest> ended_;
+  StepTimes times_;               // of the steps under way, if several
+  std::vector<Granted> granted_;  // by step of these
   std::int64_t waiting_tokens_ = 0;
   WaitTimes wait_ns_{};  // time with a request at the head of the queue
   SimulationTotals totals_;

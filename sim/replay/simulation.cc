@@ -62,6 +62,8 @@ absl::Status CheckFleet(const SimulationOptions& options) {
   return absl::OkStatus();
 }
 
+}  // namespace
+
 absl::Status CheckOptions(const SimulationOptions& options) {
   if (options.demand && IsSaturated(options)) {
     return absl::InvalidArgumentError(
@@ -94,6 +96,8 @@ absl::Status CheckOptions(const SimulationOptions& options) {
   }
   return CheckFleet(options);
 }
+
+namespace {
 
 // Sees nothing, but may still be told to stop.
 class SilentObserver : public SimulationObserver {
@@ -178,7 +182,8 @@ absl::StatusOr<SimulationTotals> RunEngines(
   replicas.reserve(engines.size());
   for (const std::unique_ptr<Engine>& engine : engines) {
     replicas.emplace_back(rule, options, options.capacity.value(),
-                          engine->requests, *engine->batcher, observer);
+                          engine->requests, *engine->batcher, observer,
+                          static_cast<std::int32_t>(replicas.size()));
   }
   Router router(options.fleet, rule.policy().block_size, options.trace_block);
   ReplayLoop loop(options, **source, replicas, router, observer);

@@ -94,6 +94,13 @@ std::vector<std::string> Report::Warnings() const {
     }
     if (result.metrics.fell_back) fell_back.push_back(id);
   }
+  if (kv_cache_groups) {
+    warnings.push_back(absl::StrFormat(
+        "the layers of %s keep different tokens: the policies hold all tokens "
+        "of the requests in all layers, and neither images nor states; what "
+        "its %d KV cache groups would hold is shown apart",
+        model.name, kv_cache_groups->groups.size()));
+  }
   if (!fell_back.empty()) {
     warnings.push_back(absl::StrFormat(
         "%s: nothing is left of window %s without warm-up and drain: the "

@@ -9,6 +9,7 @@
 
 #include "pagedkv/types.h"
 #include "sim/replay/simulation.h"
+#include "sim/report/kv_group_use.h"
 #include "sim/report/latency_statistics.h"
 #include "sim/report/metrics.h"
 #include "sim/report/request_statistics.h"
@@ -79,6 +80,9 @@ struct Report {
   Weight weight = Weight::kTime;
   WindowKind window = WindowKind::kBusy;  ///< as asked for
   std::vector<PolicyResult> results;
+  /// Of the requests that the baseline finished; missing for a model whose
+  /// layers all keep the same tokens, or that is not known.
+  std::optional<KvGroupsReport> kv_cache_groups = {};
   std::optional<double> usd_per_gpu_hour = {};
   std::string version;
   std::optional<double> wall_s;  ///< missing: not recorded

@@ -10,6 +10,7 @@
 
 #include "sim/replay/router.h"
 #include "sim/report/canonical_json.h"
+#include "sim/report/kv_group_json.h"
 
 namespace pagedkv::sim {
 namespace {
@@ -53,6 +54,9 @@ json InputsToJson(const Report& report) {
       {"trace",
        {{"name", trace.name},
         {"format", trace.format},
+        {"synthetic_from", trace.synthetic_from.empty()
+                               ? json(nullptr)
+                               : json(trace.synthetic_from)},
         {"sha256", trace.sha256},
         {"rows", trace.rows},
         {"kept", trace.kept},
@@ -128,6 +132,20 @@ json RequestWasteToJson(const RequestStatistics& requests) {
           {"worst", worst}};
 }
 
+json HitToJson(const PolicyResult& result) {
+  const HitRates rates = result.totals.hits.rates();
+  json document = {{"block_weighted", rates.block},
+                   {"token_weighted", rates.token},
+                   {"request_mean", rates.request},
+                   {"infinite_bound", nullptr},
+                   {"belady_bound", nullptr}};
+  if (result.hit_bounds) {
+    document["infinite_bound"] = result.hit_bounds->infinite;
+    document["belady_bound"] = result.hit_bounds->optimum;
+  }
+  return document;
+}
+
 json ToJson(const LatencyHistogram& histogram) {
   if (histogram.count() == 0) return nullptr;
   json seconds = {{"mean", *histogram.Mean() * 1e-9},
@@ -158,20 +176,6 @@ json LatencyToJson(const Report& report, const LatencyStatistics& latency) {
                                       {"preemptions", request.preemptions},
                                       {"ttft_s", Seconds(request.ttft_ns)},
                                       {"queue_s", Seconds(request.queue_ns)}});
-  }
-  return document;
-}
-
-json HitToJson(const PolicyResult& result) {
-  const HitRates rates = result.totals.hits.rates();
-  json document = {{"block_weighted", rates.block},
-                   {"token_weighted", rates.token},
-                   {"request_mean", rates.request},
-                   {"infinite_bound", nullptr},
-                   {"belady_bound", nullptr}};
-  if (result.hit_bounds) {
-    document["infinite_bound"] = result.hit_bounds->infinite;
-    document["belady_bound"] = result.hit_bounds->optimum;
   }
   return document;
 }
@@ -391,6 +395,9 @@ nlohmann::json ReportToDocument(const Report& report) {
       {"policies", policies},
       {"baseline", report.results.front().policy.id()},
       {"results", results},
+      {"kv_cache_groups", report.kv_cache_groups
+                              ? KvGroupsToJson(*report.kv_cache_groups)
+                              : json(nullptr)},
       {"warnings", report.Warnings()}};
   if (options.fleet.num_replicas > 1 || !options.fleet.outages.empty()) {
     document["fleet"] = FleetToJson(options.fleet);

@@ -16,6 +16,7 @@
 #include "sim/replay/router.h"
 #include "sim/report/block_size_knee.h"
 #include "sim/report/decimal.h"
+#include "sim/report/kv_group_table.h"
 #include "sim/report/text_table.h"
 #include "sim/report/worst_requests.h"
 
@@ -133,9 +134,11 @@ std::string PoolLine(const Report& report) {
 std::string WorkloadLine(const Report& report) {
   const TraceSummary& trace = report.inputs.trace;
   return absl::StrFormat(
-      "workload: %s (%s), %s of %s requests, %s prompt and %s output tokens",
-      trace.name, trace.format, Grouped(trace.kept), Grouped(trace.rows),
-      Grouped(trace.prompt_tokens), Grouped(trace.output_tokens));
+      "workload: %s (%s%s), %s of %s requests, %s prompt and %s output tokens",
+      trace.name, trace.format,
+      trace.synthetic_from.empty() ? "" : ", synthetic", Grouped(trace.kept),
+      Grouped(trace.rows), Grouped(trace.prompt_tokens),
+      Grouped(trace.output_tokens));
 }
 
 std::string ClockText(const SimulationOptions& options) {
@@ -339,6 +342,9 @@ std::string SummaryToText(const Report& report) {
   }
   const std::vector<std::string> foot = FootLines(report, /*num_worst=*/3);
   if (!foot.empty()) text += '\n' + absl::StrJoin(foot, "\n") + '\n';
+  if (report.kv_cache_groups) {
+    text += '\n' + KvGroupsToText(*report.kv_cache_groups);
+  }
   return text;
 }
 
@@ -356,6 +362,9 @@ std::string SummaryToMarkdown(const Report& report) {
   }
   if (!foot.empty()) text += '\n';
   for (const std::string& line : foot) text += "- " + line + '\n';
+  if (report.kv_cache_groups) {
+    text += '\n' + KvGroupsToMarkdown(*report.kv_cache_groups);
+  }
   return text;
 }
 

@@ -27,6 +27,9 @@ std::string SummaryToMarkdown(const Report& report);
 std::string SummaryToCsv(const Report& report);
 TextTable SummaryCsvTable(const Report& report);
 
+/// Pool, workload and conditions of the run, a line each.
+std::vector<std::string> SummaryHeadLines(const Report& report);
+
 }  // namespace pagedkv::sim
 
 #endif  // SIM_REPORT_SUMMARY_TABLE_H_

@@ -17,13 +17,15 @@ inline constexpr std::size_t kNumWorst = 10;
 template <typename Request, typename Badness>
 void KeepWorst(const Request& request, Badness Request::* badness,
                std::vector<Request>& worst) {
-  const auto position = std::upper_bound(
-      worst.begin(), worst.end(), request,
-      [badness](const Request& a, const Request& b) {
-        return std::tuple(b.*badness, a.id) < std::tuple(a.*badness, b.id);
-      });
-  worst.insert(position, request);
-  if (worst.size() > kNumWorst) worst.pop_back();
+  const auto worse = [badness](const Request& a, const Request& b) {
+    return std::tuple(b.*badness, a.id) < std::tuple(a.*badness, b.id);
+  };
+  if (worst.size() == kNumWorst) {
+    if (!worse(request, worst.back())) return;
+    worst.pop_back();
+  }
+  worst.insert(std::upper_bound(worst.begin(), worst.end(), request, worse),
+               request);
 }
 
 }  // namespace pagedkv::sim

@@ -14,40 +14,56 @@
 namespace pagedkv::sim {
 
 PolicyRun::PolicyRun(const SimPlan& plan, const Policy& policy,
-                     std::optional<AtomicFile> requests_csv,
-                     std::atomic<bool>& failed, RunProgress& progress)
+                     PolicyRunFiles files, std::atomic<bool>& failed,
+                     RunProgress& progress)
     : plan_(&plan),
       policy_(policy),
       id_(policy.id()),
-      requests_csv_(std::move(requests_csv)),
+      memory_(files.memory_map
+                  ? std::make_unique<MemoryMapRecorder>(plan.memory_map)
+                  : nullptr),
+      requests_csv_(std::move(files.requests_csv)),
       failed_(&failed),
-      progress_(&progress) {}
+      progress_(&progress) {
+  if (files.schedule_process > 0) {
+    schedule_.emplace(files.schedule_process, id_);
+  }
+}
 
 void PolicyRun::Run(const LoadedWorkload& workload) {
-  StatisticsOptions options;
-  options.weight = plan_->weight;
-  options.window = plan_->window;
-  options.num_requests = static_cast<std::int64_t>(workload.requests.size());
-  options.window_ns = plan_->simulation.step_ns;
-  options.level = plan_->level;
-  statistics_.emplace(options);
-  progress_->requests_total = options.num_requests;
-
+  Begin(static_cast<std::int64_t>(workload.requests.size()));
   SimulationOptions simulation = plan_->simulation;
   simulation.trace_block =
       BlockSize(std::max(1, workload.summary.trace_block_tokens));
-  const absl::StatusOr<SimulationTotals> totals =
-      Simulate(policy_, simulation, workload.requests, *this);
+  End(Simulate(policy_, simulation, workload.requests, *this));
+  if (!status_.ok() || !simulation.prefix_cache ||
+      policy_.kind != PolicyKind::kPaged) {
+    return;
+  }
+  // Of a fleet, the blocks of all its pools together.
+  const BlockCount blocks =
+      (policy_.block_size.FullBlocks(simulation.capacity) - BlockCount(1)) *
+      simulation.fleet.num_replicas;
+  hit_bounds_ = ComputeHitBounds(workload.requests, simulation.trace_block,
+                                 policy_.block_size, blocks);
+}
+
+void PolicyRun::Begin(std::int64_t num_requests) {
+  StatisticsOptions options;
+  options.weight = plan_->weight;
+  options.window = plan_->window;
+  options.num_requests = num_requests;
+  options.window_ns = plan_->simulation.step_ns;
+  options.level = plan_->level;
+  statistics_.emplace(options);
+  progress_->requests_total = num_requests;
+}
+
+void PolicyRun::End(const absl::StatusOr<SimulationTotals>& totals) {
+  TellProgress();
   status_ = totals.status();
   if (totals.ok()) {
     totals_ = *totals;
-    if (simulation.prefix_cache && policy_.kind == PolicyKind::kPaged) {
-      const BlockCount blocks =
-          (policy_.block_size.FullBlocks(simulation.capacity) - BlockCount(1)) *
-          simulation.fleet.num_replicas;
-      hit_bounds_ = ComputeHitBounds(workload.requests, simulation.trace_block,
-                                     policy_.block_size, blocks);
-    }
     return;
   }
   *failed_ = true;
@@ -59,9 +75,23 @@ void PolicyRun::Run(const LoadedWorkload& workload) {
 }
 
 void PolicyRun::OnRequest(const RequestRecord& record) {
+  // Few enough for people, and so many that threads do not fight over a count.
+  constexpr std::int64_t kTellEvery = 1000;
   statistics_->OnRequest(record);
+  if (schedule_) schedule_->OnRequest(record);
   if (requests_csv_) requests_csv_->Append(RequestRow(id_, record));
-  progress_->requests_done.fetch_add(1, std::memory_order_relaxed);
+  if (++num_untold_ == kTellEvery) TellProgress();
+}
+
+MemoryVisitor* PolicyRun::WatchMemory(const Sample& sample) {
+  // Of a fleet, the first replica's memory.
+  const bool watched = memory_ != nullptr && sample.replica == 0;
+  return watched && memory_->Wants(sample) ? memory_.get() : nullptr;
+}
+
+void PolicyRun::TellProgress() {
+  progress_->requests_done.fetch_add(num_untold_, std::memory_order_relaxed);
+  num_untold_ = 0;
 }
 
 bool PolicyRun::ShouldStop() {

@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
 
+#include "pagedkv/kv_cache_plan.h"
 #include "pagedkv/kv_geometry.h"
 #include "pagedkv/types.h"
 #include "sim/catalogue/gpu_catalogue.h"
@@ -157,6 +158,13 @@ absl::StatusOr<ModelPlan> PlanModel(const SimOptions& options,
     plan.report.kv_bytes_per_token = bytes_per_token;
     plan.report.max_sequence_tokens = spec.max_seq_len;
     plan.report.max_is_models_own = true;
+    // Padded where it must be: the report shows what that costs.
+    absl::StatusOr<KvCachePlan> groups =
+        PlanKvCache(*geometry, {.pad_pages = true});
+    if (!groups.ok()) return groups.status();
+    if (groups->groups.size() > 1) {
+      plan.hybrid = HybridCache{*geometry, *std::move(groups)};
+    }
     plan.stages = *std::move(stages);
     plan.num_ranks = std::int64_t{tensor_parallel} * pipeline_parallel;
     plan.weights = spec.weights;

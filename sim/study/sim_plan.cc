@@ -257,6 +257,33 @@ absl::StatusOr<WindowKind> ParseWindow(const std::string& text) {
       "unknown --window '%s': use all, busy or saturated", text));
 }
 
+/// Where the queue is saturated from the start, so is the memory, and a stretch
+/// from there shows each sequence come and go. Elsewhere nobody knows
+/// beforehand where it gets tight: the map is of the whole run.
+absl::StatusOr<MemoryMapOptions> PlanMemoryMap(const SimOptions& options,
+                                               bool saturated) {
+  constexpr std::int64_t kSaturatedSamples = 1'920;  // 8 for each frame
+  MemoryMapOptions map;
+  if (options.map_from) {
+    const absl::StatusOr<std::int64_t> from =
+        ParseDurationNs(*options.map_from);
+    if (!from.ok()) return InOption("--map-from", from.status());
+    map.from_ns = *from;
+  }
+  if (options.map_span) {
+    const absl::StatusOr<std::int64_t> span =
+        ParseDurationNs(*options.map_span);
+    if (!span.ok()) return InOption("--map-span", span.status());
+    if (*span < 1 || *span > map.until_ns - map.from_ns) {
+      return OptionError("--map-span must be from 1ns to 292 years");
+    }
+    map.until_ns = map.from_ns + *span;
+  } else if (saturated) {
+    map.max_samples = kSaturatedSamples;
+  }
+  return map;
+}
+
 /// The block size that --num-blocks counts in, and that scales shared between
 /// tokens are laid out for.
 absl::StatusOr<BlockSize> PoolBlockSize(const SimOptions& options,
@@ -327,6 +354,11 @@ absl::StatusOr<SimPlan> MakeSimPlan(const SimOptions& options) {
     plan.window = *window;
   }
 
+  const absl::StatusOr<MemoryMapOptions> map =
+      PlanMemoryMap(options, saturated);
+  if (!map.ok()) return map.status();
+  plan.memory_map = *map;
+
   const absl::StatusOr<BlockSize> block_size =
       PoolBlockSize(options, plan.policies);
   if (!block_size.ok()) return block_size.status();
@@ -338,6 +370,7 @@ absl::StatusOr<SimPlan> MakeSimPlan(const SimOptions& options) {
   if (!step_time.ok()) return step_time.status();
   plan.simulation.step_time = *std::move(step_time);
   plan.model = std::move(model->report);
+  plan.hybrid = std::move(model->hybrid);
   plan.pool = *std::move(pool);
   plan.simulation.max_sequence_tokens = plan.model.max_sequence_tokens;
   plan.simulation.capacity = plan.pool.slots.value_or(TokenCount(0));

@@ -10,6 +10,8 @@
 
 #include "sim/replay/policy.h"
 #include "sim/replay/simulation.h"
+#include "sim/report/kv_group_use.h"
+#include "sim/report/memory_map.h"
 #include "sim/report/report.h"
 #include "sim/report/run_statistics.h"
 #include "sim/study/sim_options.h"
@@ -24,8 +26,10 @@ struct SimPlan {
   SimulationOptions simulation;
   ReportModel model;
   ReportPool pool;
+  std::optional<HybridCache> hybrid;  ///< where the model has several groups
   Weight weight = Weight::kTime;
   WindowKind window = WindowKind::kBusy;
+  MemoryMapOptions memory_map;
   ServiceLevel level;
   std::optional<double> usd_per_gpu_hour;
 };

@@ -6,17 +6,23 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <numeric>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
 
 #include "sim/report/atomic_file.h"
+#include "sim/report/chrome_trace.h"
 #include "sim/report/csv.h"
+#include "sim/report/html/sim_page.h"
+#include "sim/report/kv_group_use.h"
 #include "sim/report/report_json.h"
 #include "sim/report/summary_table.h"
+#include "sim/study/demand_study.h"
 #include "sim/study/interrupt.h"
 #include "sim/study/policy_run.h"
 #include "sim/study/task_pool.h"
@@ -29,8 +35,8 @@ class ReportFiles {
  public:
   static absl::StatusOr<ReportFiles> Create(const std::filesystem::path& out) {
     ReportFiles files;
-    for (const char* name :
-         {"requests.csv", "timeseries.csv", "report.md", "report.json"}) {
+    for (const char* name : {"requests.csv", "timeseries.csv", "report.md",
+                             "report.html", "report.json"}) {
       absl::StatusOr<AtomicFile> file = AtomicFile::Create(out / name);
       if (!file.ok()) return file.status();
       files.files_.push_back(*std::move(file));
@@ -41,13 +47,16 @@ class ReportFiles {
   absl::Status Write(const Report& report, std::vector<PolicyRun>& runs) {
     files_[0].Append(kRequestsHeader);
     files_[1].Append(kTimeseriesHeader);
+    std::vector<PolicyCourse> courses;
     for (PolicyRun& run : runs) {
+      courses.push_back({run.policy(), &run.statistics(), run.memory()});
       absl::Status status = files_[0].Append(run.requests_csv());
       if (!status.ok()) return status;
       files_[1].Append(TimeseriesRows(run.policy().id(), run.statistics()));
     }
     files_[2].Append(SummaryToMarkdown(report));
-    files_[3].Append(ReportToJson(report));
+    files_[3].Append(SimPage(report, courses));
+    files_[4].Append(ReportToJson(report));
     if (Interrupted()) return absl::CancelledError("interrupted");
     for (AtomicFile& file : files_) {
       absl::Status status = file.Commit();
@@ -59,6 +68,15 @@ class ReportFiles {
  private:
   std::vector<AtomicFile> files_;
 };
+
+absl::Status WriteChromeTrace(std::vector<PolicyRun>& runs, AtomicFile& file) {
+  std::vector<std::string> processes;
+  for (PolicyRun& run : runs) {
+    if (run.schedule()) processes.push_back(run.schedule()->TakeEvents());
+  }
+  file.Append(ChromeTrace(processes));
+  return file.Commit();
+}
 
 /// Cancelled comes second: where one run fails, the others are stopped.
 absl::Status FirstError(const std::vector<absl::Status>& statuses) {
@@ -97,6 +115,54 @@ Report MakeReport(const SimPlan& plan, const TraceSummary& trace,
   report.version = PAGEDKV_VERSION;
   report.results = std::move(results);
   return report;
+}
+
+absl::Status AddKvCacheGroups(const SimPlan& plan, Report& report) {
+  if (!plan.hybrid) return absl::OkStatus();
+  absl::StatusOr<KvGroupsReport> groups = ComputeKvGroupUse(
+      *plan.hybrid, report.results.front().requests.lengths());
+  if (!groups.ok()) return groups.status();
+  report.kv_cache_groups = *std::move(groups);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<PolicyRun>> PrepareRuns(
+    const SimPlan& plan, const SimRunOptions& options,
+    std::atomic<bool>& failed, std::deque<RunProgress>& progress) {
+  std::vector<PolicyRun> runs;
+  runs.reserve(plan.policies.size());
+  for (const Policy& policy : plan.policies) {
+    PolicyRunFiles files;
+    if (options.out) {
+      absl::StatusOr<AtomicFile> part =
+          AtomicFile::Create(*options.out / ("requests.csv." + policy.id()));
+      if (!part.ok()) return part.status();
+      files.requests_csv.emplace(*std::move(part));
+      files.memory_map = true;
+    }
+    if (options.chrome_trace) {
+      files.schedule_process = static_cast<int>(runs.size()) + 1;
+    }
+    runs.emplace_back(plan, policy, std::move(files), failed,
+                      progress[runs.size()]);
+  }
+  return runs;
+}
+
+/// A pass over the workload serves several policies: no more passes than are
+/// made at a time.
+void RunDemand(const DemandStudy& demand, const SimPlan& plan,
+               const TraceSummary& summary, std::size_t num_threads,
+               std::vector<PolicyRun>& runs,
+               const std::function<void()>& tick) {
+  SimulationOptions simulation = plan.simulation;
+  simulation.trace_block = BlockSize(std::max(1, summary.trace_block_tokens));
+  for (PolicyRun& run : runs) run.Begin(summary.kept);
+  const std::size_t num_passes = std::min(runs.size(), NumThreads(num_threads));
+  RunTasks(
+      num_passes, num_threads,
+      [&](std::size_t i) { demand.RunSome(i, num_passes, simulation, runs); },
+      tick);
 }
 
 /// One policy of one plan.
@@ -151,7 +217,7 @@ absl::StatusOr<std::vector<Report>> RunSimPlans(std::span<const SimPlan> plans,
           failed = true;
           return;
         }
-        PolicyRun run(plan, plan.policies[task.policy], std::nullopt, failed,
+        PolicyRun run(plan, plan.policies[task.policy], {}, failed,
                       progress[i]);
         run.Run(**workload);
         statuses[i] = run.status();
@@ -165,6 +231,8 @@ absl::StatusOr<std::vector<Report>> RunSimPlans(std::span<const SimPlan> plans,
   std::vector<Report> reports;
   for (std::size_t i = 0; i < plans.size(); ++i) {
     reports.push_back(MakeReport(plans[i], traces[i], std::move(results[i])));
+    absl::Status status = AddKvCacheGroups(plans[i], reports.back());
+    if (!status.ok()) return status;
   }
   return reports;
 }
@@ -177,8 +245,22 @@ absl::StatusOr<Report> RunSimPlan(const SimPlan& plan,
     absl::Status status = MakeOutFolder(*options.out);
     if (!status.ok()) return status;
   }
-  absl::StatusOr<LoadedWorkload> workload = LoadWorkload(plan.workload);
-  if (!workload.ok()) return workload.status();
+  LoadedWorkload workload;  // without requests where a study streams them
+  std::optional<DemandStudy> demand;
+  if (!options.chrome_trace && DemandStudy::IsPossible(plan)) {
+    absl::StatusOr<DemandStudy> created = DemandStudy::Create(plan);
+    if (created.ok()) {
+      demand.emplace(*std::move(created));
+      workload.summary = demand->summary();
+    } else if (!absl::IsFailedPrecondition(created.status())) {
+      return created.status();
+    }
+  }
+  if (!demand) {
+    absl::StatusOr<LoadedWorkload> loaded = LoadWorkload(plan.workload);
+    if (!loaded.ok()) return loaded.status();
+    workload = *std::move(loaded);
+  }
 
   const DeferInterrupts deferred;
   std::optional<ReportFiles> files;
@@ -187,42 +269,51 @@ absl::StatusOr<Report> RunSimPlan(const SimPlan& plan,
     if (!created.ok()) return created.status();
     files.emplace(*std::move(created));
   }
+  std::optional<AtomicFile> chrome_trace;
+  if (options.chrome_trace) {
+    absl::StatusOr<AtomicFile> created =
+        AtomicFile::Create(*options.chrome_trace);
+    if (!created.ok()) return created.status();
+    chrome_trace.emplace(*std::move(created));
+  }
   std::atomic<bool> failed = false;
   std::deque<RunProgress> progress(plan.policies.size());
-  std::vector<PolicyRun> runs;
-  runs.reserve(plan.policies.size());
-  for (const Policy& policy : plan.policies) {
-    std::optional<AtomicFile> requests_csv;
-    if (options.out) {
-      absl::StatusOr<AtomicFile> part =
-          AtomicFile::Create(*options.out / ("requests.csv." + policy.id()));
-      if (!part.ok()) return part.status();
-      requests_csv.emplace(*std::move(part));
-    }
-    runs.emplace_back(plan, policy, std::move(requests_csv), failed,
-                      progress[runs.size()]);
-  }
+  absl::StatusOr<std::vector<PolicyRun>> runs =
+      PrepareRuns(plan, options, failed, progress);
+  if (!runs.ok()) return runs.status();
   {
     const ProgressLine line(options.progress);
-    RunTasks(
-        runs.size(), options.num_threads,
-        [&](std::size_t i) { runs[i].Run(*workload); },
-        [&] { line.Show("sim", MeanShare(progress)); });
+    const auto tick = [&] { line.Show("sim", MeanShare(progress)); };
+    if (demand) {
+      RunDemand(*demand, plan, workload.summary, options.num_threads, *runs,
+                tick);
+    } else {
+      RunTasks(
+          runs->size(), options.num_threads,
+          [&](std::size_t i) { (*runs)[i].Run(workload); }, tick);
+    }
   }
   std::vector<absl::Status> statuses;
-  for (const PolicyRun& run : runs) statuses.push_back(run.status());
+  for (const PolicyRun& run : *runs) statuses.push_back(run.status());
   if (absl::Status status = FirstError(statuses); !status.ok()) return status;
 
   std::vector<PolicyResult> results;
-  for (const PolicyRun& run : runs) results.push_back(run.Result());
-  Report report = MakeReport(plan, workload->summary, std::move(results));
+  for (const PolicyRun& run : *runs) results.push_back(run.Result());
+  Report report = MakeReport(plan, workload.summary, std::move(results));
+  if (absl::Status status = AddKvCacheGroups(plan, report); !status.ok()) {
+    return status;
+  }
   if (options.timing) {
     report.wall_s =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
             .count();
   }
   if (files) {
-    absl::Status status = files->Write(report, runs);
+    absl::Status status = files->Write(report, *runs);
+    if (!status.ok()) return status;
+  }
+  if (chrome_trace) {
+    absl::Status status = WriteChromeTrace(*runs, *chrome_trace);
     if (!status.ok()) return status;
   }
   return report;

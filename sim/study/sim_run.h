@@ -19,6 +19,8 @@ namespace pagedkv::sim {
 struct SimRunOptions {
   /// Where the files go; missing: nowhere. Made if it is not there.
   std::optional<std::filesystem::path> out;
+  /// Where the schedules go as a Chrome trace; missing: nowhere.
+  std::optional<std::filesystem::path> chrome_trace;
   bool timing = false;    ///< record the wall time, which differs every time
   bool progress = false;  ///< on stderr, a few times a second
   std::size_t num_threads = 0;  ///< 0: as many as there are processors

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "sim/trace/number.h"
+#include "sim/trace/plain_row.h"
 #include "sim/trace/row_parser.h"
 
 namespace pagedkv::sim {
@@ -92,7 +93,9 @@ class CsvParser final : public RowParser {
         num_columns_(num_columns),
         arrival_(arrival),
         prompt_(prompt),
-        output_(output) {
+        output_(output),
+        may_be_plain_(format.unit == TimeUnit::kDateTime && num_columns == 3 &&
+                      arrival == 0 && prompt == 1) {
     fields_.reserve(num_columns);
   }
 
@@ -102,6 +105,7 @@ class CsvParser final : public RowParser {
   [[nodiscard]] std::int32_t block_tokens() const override { return 0; }
 
   bool Parse(std::string_view line, TraceRow& row, RowError& error) override {
+    if (may_be_plain_ && plain_.Read(line, row)) return true;
     if (!SplitCsv(line, fields_, error)) return false;
     if (fields_.size() != num_columns_) {
       error.column = line.size() + 1;
@@ -140,6 +144,8 @@ class CsvParser final : public RowParser {
   std::size_t arrival_;
   std::size_t prompt_;
   std::size_t output_;
+  bool may_be_plain_;
+  PlainRowReader plain_;
   std::vector<std::string_view> fields_;  // of the row at hand
 };
 

@@ -28,10 +28,10 @@ bool StartsWith(std::string_view text, std::string_view prefix) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<LineReader>> LineReader::Open(
-    const std::string& path) {
+    const std::string& path, bool with_hash) {
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (file < 0) return FileError(path, errno);
-  std::unique_ptr<LineReader> reader(new LineReader(path, file));
+  std::unique_ptr<LineReader> reader(new LineReader(path, file, with_hash));
   struct stat status{};
   if (::fstat(file, &status) != 0) return FileError(path, errno);
   if (S_ISDIR(status.st_mode)) {
@@ -42,8 +42,11 @@ absl::StatusOr<std::unique_ptr<LineReader>> LineReader::Open(
   return reader;
 }
 
-LineReader::LineReader(std::string path, int file)
-    : path_(std::move(path)), file_(file), buffer_(kReadBytes + kPadding) {}
+LineReader::LineReader(std::string path, int file, bool with_hash)
+    : path_(std::move(path)),
+      file_(file),
+      with_hash_(with_hash),
+      buffer_(kReadBytes + kPadding) {}
 
 LineReader::~LineReader() { ::close(file_); }
 
@@ -83,7 +86,7 @@ absl::StatusOr<bool> LineReader::Fill() {
   } while (got < 0 && errno == EINTR);
   if (got < 0) return FileError(path_, errno);
   const std::size_t size = static_cast<std::size_t>(got);
-  hash_.Update(std::string_view(buffer_.data() + end_, size));
+  if (with_hash_) hash_.Update(std::string_view(buffer_.data() + end_, size));
   end_ += size;
   return size > 0;
 }
@@ -137,6 +140,7 @@ absl::Status LineReader::SkipLine() {
 }
 
 absl::StatusOr<std::string> LineReader::Finish() {
+  if (!with_hash_) return std::string();
   for (;;) {
     begin_ = end_;
     absl::StatusOr<bool> more = Fill();

@@ -16,8 +16,8 @@
 
 namespace pagedkv::sim {
 
-/// Reads a file once, line by line, and hashes its bytes on the way. Holds one
-/// buffer, which grows to the longest line and no further than
+/// Reads a file once, line by line, and hashes its bytes on the way, if asked
+/// to. Holds one buffer, which grows to the longest line and no further than
 /// `kMaxLineBytes`. Thread-compatible.
 class LineReader {
  public:
@@ -35,7 +35,7 @@ class LineReader {
   /// Errors name the path. A byte order mark of UTF-8 is skipped; a file that
   /// cannot be text (UTF-16, compressed) is InvalidArgument.
   static absl::StatusOr<std::unique_ptr<LineReader>> Open(
-      const std::string& path);
+      const std::string& path, bool with_hash = true);
   ~LineReader();
   LineReader(const LineReader&) = delete;
   LineReader& operator=(const LineReader&) = delete;
@@ -44,12 +44,12 @@ class LineReader {
   absl::StatusOr<bool> Next(Line& line);
   /// Of the line handed out last, from 1; 0 before the first.
   [[nodiscard]] std::int64_t line_number() const { return line_number_; }
-  /// Reads what is left and returns SHA-256 of the whole file, in hex. No other
-  /// call may follow.
+  /// Reads what is left and returns SHA-256 of the whole file, in hex; empty,
+  /// and nothing is read, without a hash. No other call may follow.
   absl::StatusOr<std::string> Finish();
 
  private:
-  LineReader(std::string path, int file);
+  LineReader(std::string path, int file, bool with_hash);
   /// Appends a piece of the file to the buffer; false at the end of the file.
   absl::StatusOr<bool> Fill();
   /// Offset of the first line end at or after `from`, both from `begin_`.
@@ -60,6 +60,7 @@ class LineReader {
 
   std::string path_;
   int file_;
+  bool with_hash_;
   Sha256 hash_;
   std::vector<char> buffer_;
   std::size_t begin_ = 0;  ///< of what is not handed out, in `buffer_`

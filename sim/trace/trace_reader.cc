@@ -13,7 +13,8 @@ namespace pagedkv::sim {
 
 absl::StatusOr<std::unique_ptr<TraceReader>> TraceReader::Open(
     const std::string& path, const TraceReaderOptions& options) {
-  absl::StatusOr<std::unique_ptr<LineReader>> lines = LineReader::Open(path);
+  absl::StatusOr<std::unique_ptr<LineReader>> lines =
+      LineReader::Open(path, options.identify);
   if (!lines.ok()) return lines.status();
   std::unique_ptr<TraceReader> reader(
       new TraceReader(path, options, *std::move(lines)));
@@ -52,7 +53,8 @@ absl::Status TraceReader::Detect() {
   const char first =
       line.text[line.text.find_first_not_of(" \t") % line.text.size()];
   if (first == '{') {
-    parser_ = MakeJsonlParser(line.text, error);
+    parser_ = MakeJsonlParser(line.text, options_.token_ids, error);
+    may_have_sessions_ = true;
     first_row_.assign(line.text);
     first_row_.reserve(first_row_.size() + LineReader::kPadding);
     first_row_pending_ = true;
@@ -157,6 +159,7 @@ bool TraceReader::Parse(std::string_view line, TraceRequest& request,
   request.prompt_tokens = row_.prompt_tokens;
   request.output_tokens = row_.output_tokens;
   request.block_ids.assign(row_.block_ids.begin(), row_.block_ids.end());
+  request.prompt_token_ids = row_.token_ids;
   request.output_block_ids.assign(row_.output_block_ids.begin(),
                                   row_.output_block_ids.end());
   if (options_.strict && !CheckBlockIds(request, error)) return false;

@@ -43,6 +43,11 @@ struct TraceReaderOptions {
   std::int64_t max_requests = 0;
   /// Tokens per block id; 0: the format's own.
   std::int32_t block_tokens = 0;
+  /// Find the SHA-256 of the file; a second pass over it may spare the time.
+  bool identify = true;
+  /// Read the token ids of prompts where the format has them. They are most of
+  /// the memory of a request.
+  bool token_ids = false;
   SessionLoop sessions = SessionLoop::kRecorded;
 };
 
@@ -67,6 +72,10 @@ class TraceReader {
 
   /// The next request, or false at the end; an error ends the reading.
   absl::StatusOr<bool> Next(TraceRequest& request);
+  /// Whether arrivals can not decrease, whatever the rows hold.
+  [[nodiscard]] bool keeps_order() const {
+    return !options_.keep_out_of_order && !may_have_sessions_;
+  }
   /// The kept request, by id, that the one which `Next` gave last goes on from,
   /// whether it waits for it or not; -1: none.
   [[nodiscard]] std::int64_t continued_id() const { return before_.kept_id; }
@@ -103,6 +112,7 @@ class TraceReader {
   std::unique_ptr<RowParser> parser_;
   TraceSummary summary_;
   TraceRow row_;
+  bool may_have_sessions_ = false;
   std::string first_row_;  // of a format without a header, until it is read
   bool first_row_pending_ = false;
   bool ended_ = false;

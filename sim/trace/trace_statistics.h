@@ -3,31 +3,35 @@
 #define SIM_TRACE_TRACE_STATISTICS_H_
 
 #include <cstdint>
-#include <map>
 
 #include "absl/container/flat_hash_set.h"
 
 #include "sim/trace/trace_request.h"
+#include "sim/trace/value_counts.h"
 
 namespace pagedkv::sim {
 
-/// The distribution of lengths in tokens. Exact; memory per distinct length.
+/// The distribution of lengths in tokens. Exact; memory as `ValueCounts`.
 class LengthStatistics {
  public:
-  void Add(std::int32_t tokens);
+  void Add(std::int32_t tokens) {
+    sum_ += tokens;
+    counts_.Add(tokens);
+  }
 
-  [[nodiscard]] std::int64_t count() const { return count_; }
+  [[nodiscard]] std::int64_t count() const { return counts_.count(); }
   [[nodiscard]] std::int64_t sum() const { return sum_; }
   [[nodiscard]] double mean() const;  ///< 0 without lengths
   /// The smallest length that at least the fraction `p` of all do not exceed
-  /// (nearest rank), 0 < p <= 1; 0 without lengths. O(distinct lengths).
-  [[nodiscard]] std::int32_t Quantile(double p) const;
+  /// (nearest rank), 0 < p <= 1; 0 without lengths. O(largest length).
+  [[nodiscard]] std::int32_t Quantile(double p) const {
+    return static_cast<std::int32_t>(counts_.Quantile(p));
+  }
   [[nodiscard]] std::int32_t max() const { return Quantile(1.0); }
 
  private:
-  std::int64_t count_ = 0;
   std::int64_t sum_ = 0;
-  std::map<std::int32_t, std::int64_t> occurrences_;
+  ValueCounts counts_;
 };
 
 /// What a trace holds, beyond what its reader counts.

@@ -26,6 +26,8 @@ struct DroppedRows {
 struct TraceSummary {
   std::string name;    ///< file name without its folder, or built-in workload
   std::string format;  ///< "azure", "mooncake", ...; "builtin", "generated"
+  /// The statistics that a synthetic workload is drawn from; empty: recorded.
+  std::string synthetic_from = "";
   /// Identity, in lower-case hex: of the file's bytes (all of them, whatever
   /// the number of rows asked for), or of the generated requests.
   std::string sha256;

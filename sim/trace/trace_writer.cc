@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/trace/trace_writer.h"
 
+#include <array>
+#include <charconv>
 #include <chrono>
 #include <cstdint>
 #include <vector>
@@ -21,19 +23,47 @@ bool EndsWith(std::string_view text, std::string_view suffix) {
          text.substr(text.size() - suffix.size()) == suffix;
 }
 
-/// Arrivals become times since 1970, which no trace was recorded in.
+/// Writes the last `count` digits of a number that is not negative.
+char* WriteDigits(char* at, std::int64_t number, int count) {
+  for (int i = count - 1; i >= 0; --i, number /= 10) {
+    at[i] = static_cast<char>('0' + number % 10);
+  }
+  return at + count;
+}
+
+char* WriteNumber(char* at, char* end, std::int32_t number) {
+  return std::to_chars(at, end, number).ptr;
+}
+
+/// Arrivals become times since 1970, which no trace was recorded in. By hand:
+/// a format string takes ten times as long, and a week has 44 M rows.
 void AppendAzure(const TraceRequest& request, std::string& text) {
   const std::chrono::sys_time<std::chrono::nanoseconds> time(
       std::chrono::nanoseconds(request.arrival_ns));
   const auto day = std::chrono::floor<std::chrono::days>(time);
   const std::chrono::year_month_day date(day);
   const std::chrono::hh_mm_ss clock(time - day);
-  absl::StrAppendFormat(
-      &text, "%04d-%02d-%02d %02d:%02d:%02d.%09d,%d,%d\n",
-      static_cast<int>(date.year()), static_cast<unsigned>(date.month()),
-      static_cast<unsigned>(date.day()), clock.hours().count(),
-      clock.minutes().count(), clock.seconds().count(),
-      clock.subseconds().count(), request.prompt_tokens, request.output_tokens);
+  std::array<char, 64> row;  // 29 characters of time, and twice 11 of a length
+  char* const end = row.data() + row.size();
+  char* at = WriteDigits(row.data(), static_cast<int>(date.year()), 4);
+  *at++ = '-';
+  at = WriteDigits(at, static_cast<unsigned>(date.month()), 2);
+  *at++ = '-';
+  at = WriteDigits(at, static_cast<unsigned>(date.day()), 2);
+  *at++ = ' ';
+  at = WriteDigits(at, clock.hours().count(), 2);
+  *at++ = ':';
+  at = WriteDigits(at, clock.minutes().count(), 2);
+  *at++ = ':';
+  at = WriteDigits(at, clock.seconds().count(), 2);
+  *at++ = '.';
+  at = WriteDigits(at, clock.subseconds().count(), 9);
+  *at++ = ',';
+  at = WriteNumber(at, end, request.prompt_tokens);
+  *at++ = ',';
+  at = WriteNumber(at, end, request.output_tokens);
+  *at++ = '\n';
+  text.append(row.data(), at);
 }
 
 /// Nanoseconds as milliseconds, exact.

@@ -5,8 +5,6 @@
 
 #include "absl/strings/str_cat.h"
 
-#include "sim/workload/random.h"
-
 namespace pagedkv::sim {
 namespace {
 
@@ -28,19 +26,33 @@ absl::Status RateTooLow(double rate) {
 
 }  // namespace
 
+PoissonArrivals::PoissonArrivals(double rate, std::uint64_t seed)
+    : rate_(rate),
+      unit_ns_(1e9 / rate / 4294967296.0),
+      random_(seed, kArrivalStream) {}
+
+absl::StatusOr<PoissonArrivals> PoissonArrivals::Create(double rate,
+                                                        std::uint64_t seed) {
+  if (absl::Status checked = CheckRate(rate); !checked.ok()) return checked;
+  return PoissonArrivals(rate, seed);
+}
+
+absl::StatusOr<std::int64_t> PoissonArrivals::Next() {
+  const double ns = static_cast<double>(sum_) * unit_ns_;
+  if (!(ns < kMaxNs)) return RateTooLow(rate_);
+  sum_ += random_.Exponential();
+  return std::llround(ns);
+}
+
 absl::Status SetPoissonArrivals(double rate, std::uint64_t seed,
                                 std::span<TraceRequest> requests) {
-  if (absl::Status checked = CheckRate(rate); !checked.ok()) return checked;
-  // Summed in integers, in 2^-32 of the mean gap, and scaled once: exact, so
-  // that a workload at another rate is the same one at another speed.
-  const double unit_ns = 1e9 / rate / 4294967296.0;
-  Random random(seed, kArrivalStream);
-  std::uint64_t sum = 0;
+  absl::StatusOr<PoissonArrivals> arrivals =
+      PoissonArrivals::Create(rate, seed);
+  if (!arrivals.ok()) return arrivals.status();
   for (TraceRequest& request : requests) {
-    const double ns = static_cast<double>(sum) * unit_ns;
-    if (!(ns < kMaxNs)) return RateTooLow(rate);
-    request.arrival_ns = std::llround(ns);
-    sum += random.Exponential();
+    const absl::StatusOr<std::int64_t> arrival_ns = arrivals->Next();
+    if (!arrival_ns.ok()) return arrival_ns.status();
+    request.arrival_ns = *arrival_ns;
   }
   return absl::OkStatus();
 }

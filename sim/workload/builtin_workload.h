@@ -3,6 +3,7 @@
 #define SIM_WORKLOAD_BUILTIN_WORKLOAD_H_
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "absl/status/statusor.h"
 
 #include "pagedkv/types.h"
+#include "sim/trace/request_source.h"
 #include "sim/trace/trace_request.h"
 #include "sim/workload/quantile_table.h"
 
@@ -26,6 +28,13 @@ struct PrefixReuse {
   QuantileTable distance;  ///< how many requests ago that prompt was
 };
 
+/// The requests of another service among those of a workload.
+struct OtherRequests {
+  std::uint32_t share;  ///< of all requests, in 2^-32
+  QuantileTable prompt;
+  QuantileTable output;
+};
+
 /// A workload for a machine without any trace: drawn from published statistics,
 /// no row of a trace is in it. Prompt and output lengths are independent of
 /// each other, arrivals are Poisson.
@@ -36,8 +45,9 @@ struct BuiltinWorkload {
   double rate;                ///< arrivals per second, by default
   QuantileTable prompt;       ///< with `reuse`: of those that do not go on
   QuantileTable output;
-  TokenCount max_total;      ///< longer pairs are drawn again
-  const PrefixReuse* reuse;  ///< null: requests without block ids
+  TokenCount max_total;                   ///< longer pairs are drawn again
+  const PrefixReuse* reuse;               ///< null: requests without block ids
+  const OtherRequests* others = nullptr;  ///< null: all are of one kind
 
   /// InvalidArgument lists the known names.
   static absl::StatusOr<const BuiltinWorkload*> Find(std::string_view name);
@@ -46,7 +56,13 @@ struct BuiltinWorkload {
   /// `count` requests at a mean of `rate_per_s`, the first at 0. The same
   /// arguments give the same requests on every machine; more requests begin
   /// with the fewer ones, and the rate changes nothing but arrivals.
-  /// InvalidArgument unless 1 <= count <= 10^8, and as `SetPoissonArrivals`.
+  /// InvalidArgument unless 1 <= count <= 10^8, and as `PoissonArrivals`.
+  ///
+  /// They are generated as they are asked for, in memory that does not depend
+  /// on their number. The workload must outlive the source.
+  [[nodiscard]] absl::StatusOr<std::unique_ptr<RequestSource>> Open(
+      std::int64_t count, double rate_per_s, std::uint64_t seed) const;
+  /// The same requests at once.
   [[nodiscard]] absl::StatusOr<std::vector<TraceRequest>> Generate(
       std::int64_t count, double rate_per_s, std::uint64_t seed) const;
 };

@@ -40,6 +40,10 @@ class QuantileTable {
     return true;
   }
 
+  [[nodiscard]] constexpr std::int32_t max() const {
+    return quantiles_.back().value;
+  }
+
   /// Inverse transform: the value at the fraction `word` / 2^32, to the nearest
   /// whole number. The same on every machine: integers only.
   [[nodiscard]] constexpr std::int32_t At(std::uint32_t word) const {
@@ -49,11 +53,14 @@ class QuantileTable {
     while (at >= std::int64_t{quantiles_[i].fraction} << 32) ++i;
     const Quantile& low = quantiles_[i - 1];
     const Quantile& high = quantiles_[i];
-    const std::int64_t width = std::int64_t{high.fraction - low.fraction} << 32;
+    const std::int64_t width = high.fraction - low.fraction;
     const std::int64_t into = at - (std::int64_t{low.fraction} << 32);
     const std::int64_t rise = high.value - low.value;
+    // To the nearest of (rise * into) / (width * 2^32), which is below 2^31
+    // before the division by the width.
+    const std::int64_t scaled = (rise * into + (width << 31)) >> 32;
     return low.value +
-           static_cast<std::int32_t>((rise * into + width / 2) / width);
+           static_cast<std::int32_t>(scaled) / static_cast<std::int32_t>(width);
   }
 
  private:

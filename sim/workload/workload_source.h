@@ -3,11 +3,13 @@
 #define SIM_WORKLOAD_WORKLOAD_SOURCE_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 
+#include "sim/trace/request_source.h"
 #include "sim/trace/trace_reader.h"
 #include "sim/trace/trace_request.h"
 #include "sim/trace/trace_summary.h"
@@ -46,6 +48,23 @@ struct WorkloadOptions {
                          const WorkloadOptions&) = default;
 };
 
+/// The requests of a workload, read or generated as they are asked for.
+class WorkloadSource : public RequestSource {
+ public:
+  /// Complete once `Next` returned false.
+  [[nodiscard]] virtual const TraceSummary& summary() const = 0;
+};
+
+/// Begins a pass over the workload, in memory that does not depend on its
+/// length; at least one request is left, or `Next` fails. `identify`: find the
+/// SHA-256 for the summary, which costs about a third of the time and need be
+/// done once only.
+/// FailedPrecondition where it takes the whole workload to hand out its first
+/// request, or it cannot be read twice: to be loaded then. Other errors are one
+/// line that names the option, or the file, line and column.
+absl::StatusOr<std::unique_ptr<WorkloadSource>> OpenWorkload(
+    const WorkloadOptions& options, bool identify);
+
 struct LoadedWorkload {
   std::vector<TraceRequest> requests;  ///< in order of arrival
   TraceSummary summary;
@@ -55,7 +74,7 @@ struct LoadedWorkload {
 std::vector<std::string> WorkloadNames();
 
 /// Reads the trace or generates the workload; at least one request is left.
-/// Errors are one line that names the option, or the file, line and column.
+/// Errors as above, but FailedPrecondition.
 absl::StatusOr<LoadedWorkload> LoadWorkload(const WorkloadOptions& options);
 
 }  // namespace pagedkv::sim

@@ -39,7 +39,7 @@ class ScriptedBatcher : public Batcher {
     waiting_ = 1;
     return true;
   }
-  absl::StatusOr<BatchStep> Schedule() override {
+  absl::StatusOr<BatchStep> Schedule(std::int32_t) override {
     scheduled_.clear();
     preempted_.clear();
     if (step_ == script_.size()) return BatchStep();  // stalls

@@ -82,6 +82,16 @@ TEST(LineReaderTest, HashesAllBytesHoweverManyLinesWereRead) {
   }
 }
 
+TEST(LineReaderTest, HashesOnlyIfAskedTo) {
+  const TestFile file("a\nb\n");
+  auto reader = LineReader::Open(file.path(), /*with_hash=*/false);
+  ASSERT_TRUE(reader.ok());
+  LineReader::Line line;
+  ASSERT_TRUE(*(*reader)->Next(line));
+  EXPECT_EQ(line.text, "a");
+  EXPECT_EQ(*(*reader)->Finish(), "");
+}
+
 TEST(LineReaderTest, NamesAFileThatCannotBeRead) {
   const std::string missing = ::testing::TempDir() + "pagedkv_no_such_file";
   auto reader = LineReader::Open(missing);

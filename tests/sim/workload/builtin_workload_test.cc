@@ -95,6 +95,77 @@ TEST(BuiltinWorkloadTest, AzureCodeHasThePublishedMarginals) {
   EXPECT_LE(statistics.output().max(), 1899);
 }
 
+TEST(BuiltinWorkloadTest, AzureCode2024HasThePublishedMarginals) {
+  const TraceStatistics statistics =
+      Statistics(Generate("azure-code-2024", kMany));
+  EXPECT_WITHIN(statistics.prompt().mean(), 2511, 1.0);
+  EXPECT_WITHIN(statistics.prompt().Quantile(0.5), 1930, 2.0);
+  EXPECT_WITHIN(statistics.prompt().Quantile(0.99), 7685, 1.0);
+  EXPECT_EQ(statistics.prompt().max(), 7743);
+  EXPECT_WITHIN(statistics.output().mean(), 23, 3.0);
+  EXPECT_EQ(statistics.output().Quantile(0.5), 8);
+  EXPECT_WITHIN(statistics.output().Quantile(0.99), 271, 3.0);
+  EXPECT_LE(statistics.output().max(), 5000);
+  EXPECT_GE(statistics.output().max(), 1000);
+}
+
+TEST(BuiltinWorkloadTest, AzureConversation2024HasThePublishedMarginals) {
+  const TraceStatistics statistics =
+      Statistics(Generate("azure-conv-2024", kMany));
+  EXPECT_WITHIN(statistics.prompt().mean(), 1632, 1.0);
+  EXPECT_WITHIN(statistics.prompt().Quantile(0.5), 928, 2.0);
+  EXPECT_WITHIN(statistics.prompt().Quantile(0.99), 6683, 1.0);
+  EXPECT_LE(statistics.prompt().max(), 7999);
+  EXPECT_WITHIN(statistics.output().mean(), 106, 2.0);
+  EXPECT_WITHIN(statistics.output().Quantile(0.5), 41, 3.0);
+  EXPECT_WITHIN(statistics.output().Quantile(0.99), 694, 3.0);
+  EXPECT_LE(statistics.output().max(), 1500);
+}
+
+TEST(BuiltinWorkloadTest, AzureWeek2024MixesBothServicesByTheirRequests) {
+  const BuiltinWorkload& code = **BuiltinWorkload::Find("azure-code-2024");
+  const BuiltinWorkload& conv = **BuiltinWorkload::Find("azure-conv-2024");
+  const BuiltinWorkload& week = **BuiltinWorkload::Find("azure-week-2024");
+  EXPECT_EQ(code.num_requests, 16'803'695);
+  EXPECT_EQ(conv.num_requests, 27'303'999);
+  EXPECT_EQ(week.num_requests, code.num_requests + conv.num_requests);
+  EXPECT_DOUBLE_EQ(week.rate, code.rate + conv.rate);
+
+  const TraceStatistics statistics =
+      Statistics(Generate("azure-week-2024", kMany));
+  const double share = static_cast<double>(code.num_requests) /
+                       static_cast<double>(week.num_requests);
+  EXPECT_WITHIN(statistics.prompt().mean(), share * 2511 + (1 - share) * 1632,
+                1.0);
+  EXPECT_WITHIN(statistics.output().mean(), share * 23 + (1 - share) * 106,
+                2.0);
+  // Above the maximum of conversations there is only code.
+  EXPECT_GT(statistics.output().max(), 1500);
+}
+
+TEST(BuiltinWorkloadTest, OpensToTheRequestsThatItGenerates) {
+  for (const BuiltinWorkload& workload : BuiltinWorkload::All()) {
+    SCOPED_TRACE(workload.name);
+    const auto all = Generate(workload.name, 700);
+    const auto source = workload.Open(700, 10.0, kSeed);
+    ASSERT_TRUE(source.ok());
+    // What it is given holds something of another request.
+    TraceRequest request{.block_ids = {17}, .follows = 3};
+    for (const TraceRequest& expected : all) {
+      const auto more = (*source)->Next(request);
+      ASSERT_TRUE(more.ok() && *more);
+      EXPECT_EQ(request.id, expected.id);
+      EXPECT_EQ(request.arrival_ns, expected.arrival_ns);
+      EXPECT_EQ(request.prompt_tokens, expected.prompt_tokens);
+      EXPECT_EQ(request.output_tokens, expected.output_tokens);
+      EXPECT_EQ(request.block_ids, expected.block_ids);
+      EXPECT_EQ(request.follows, -1);
+    }
+    const auto more = (*source)->Next(request);
+    EXPECT_TRUE(more.ok() && !*more);
+  }
+}
+
 TEST(BuiltinWorkloadTest, MooncakeHasThePublishedLengthsAndReuse) {
   const auto requests = Generate("mooncake-conversation", 12'031);
   const TraceStatistics statistics = Statistics(requests);
@@ -206,7 +277,8 @@ TEST(BuiltinWorkloadTest, OnlyTheSeedChangesRequests) {
 TEST(BuiltinWorkloadTest, RefusesUnknownNamesAndNumbersOutOfRange) {
   EXPECT_THAT(std::string(BuiltinWorkload::Find("gpt").status().message()),
               HasSubstr("known are sharegpt, alpaca, azure-conv-2023, "
-                        "azure-code-2023, mooncake-conversation"));
+                        "azure-code-2023, azure-conv-2024, azure-code-2024, "
+                        "azure-week-2024, mooncake-conversation"));
   const BuiltinWorkload& workload = BuiltinWorkload::All().front();
   EXPECT_FALSE(workload.Generate(0, 1.0, kSeed).ok());
   EXPECT_FALSE(workload.Generate(-1, 1.0, kSeed).ok());
