@@ -19,7 +19,7 @@ constexpr Direction kLower = Direction::kLowerIsBetter;
 constexpr Direction kHigher = Direction::kHigherIsBetter;
 
 // What is not here only says how a run went: how the pool divides among causes,
-// how many steps there were.
+// what requests wait for, how many steps there were.
 constexpr DirectionRule kDirections[] = {
     {"waste_pct", kLower},
     {"waste_hard_pct", kLower},
@@ -30,7 +30,6 @@ constexpr DirectionRule kDirections[] = {
     {"batch.mean", kHigher},
     {"demand_peak", kLower},
     {"frag_index", kLower},
-    {"admit.blocked_s.", kLower},
     {"preempt.", kLower},
     {"per_request.waste_slots.", kLower},
     {"requests.finished", kHigher},

@@ -192,7 +192,8 @@ class RunComparison {
       const double allowed =
           IsPercentage(figure.name)
               ? diff_.tolerance
-              : diff_.tolerance / 100 * std::abs(figure.value.mean);
+              : diff_.tolerance / 100 *
+                    std::max(std::abs(figure.value.mean), std::abs(value.mean));
       change.after = value.mean;
       change.tolerance =
           std::max({allowed, HalfWidth(figure.value), HalfWidth(value)});

@@ -43,7 +43,7 @@ struct ReportDiff {
 };
 
 /// Compares the policies that both reports have. `tolerance` is in points of a
-/// percentage, and in percent of `before` for any other figure.
+/// percentage, and in percent of the larger value for any other figure.
 /// FailedPrecondition if the reports do not answer the same question: their
 /// trace, model, pool, clock or window differ, or no policy is in both.
 absl::StatusOr<ReportDiff> DiffReports(const ReportFile& before,

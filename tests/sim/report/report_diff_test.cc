@@ -116,6 +116,17 @@ TEST(ReportDiffTest, ThePercentToleranceIsInPointsTheOtherInPercent) {
                           Change("waste_pct", Verdict::kRegression)));
 }
 
+TEST(ReportDiffTest, WhatWasZeroChangesByAHundredPercent) {
+  Report before = ExampleReport();
+  Paged(before).totals.preemptions = 0;
+  for (const double tolerance : {99, 100}) {
+    const absl::StatusOr<ReportDiff> diff =
+        Diff(before, ExampleReport(), tolerance);
+    ASSERT_TRUE(diff.ok()) << diff.status();
+    EXPECT_EQ(diff->changes.empty(), tolerance == 100);
+  }
+}
+
 TEST(ReportDiffTest, AnIntervalWiderThanTheToleranceCounts) {
   Report before = ExampleReport();
   Report after = before;
