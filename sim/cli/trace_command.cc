@@ -69,8 +69,7 @@ int Inspect(const WorkloadOptions& options, Render render) {
 absl::Status WriteAll(RequestSource& source,
                       const TraceWriter::Options& options,
                       const std::string& path) {
-  const absl::StatusOr<TraceWriter> writer =
-      TraceWriter::ForPath(path, options);
+  absl::StatusOr<TraceWriter> writer = TraceWriter::ForPath(path, options);
   if (!writer.ok()) return writer.status();
   const DeferInterrupts deferred;
   absl::StatusOr<AtomicFile> file = AtomicFile::Create(path);
