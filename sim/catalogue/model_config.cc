@@ -71,10 +71,12 @@ KvDtype ReadDtype(JsonObjectReader& config) {
   return KvDtype::kFp16;
 }
 
-/// How a layer uses the KV cache, without its sizes.
+/// How a layer uses the KV cache, without the sizes of K and V.
 struct LayerShape {
   KvLayerKind kind = KvLayerKind::kFull;
   TokenCount window{0};
+  TokenCount encoder_tokens{0};
+  Bytes state{0};
 };
 
 LayerShape Sliding(JsonObjectReader& config) {
@@ -112,9 +114,83 @@ std::vector<LayerShape> Interleave(std::size_t num_layers, LayerShape special,
   return shapes;
 }
 
+std::int64_t Integer(JsonObjectReader& config, std::string_view key) {
+  return config.Integer({key}, kMaxModelSize);
+}
+
+/// Llama 3.2 Vision: listed layers attend to the patches of an image instead of
+/// the text, as many as the most that one image has.
+void CrossListedLayers(JsonObjectReader& config,
+                       std::vector<LayerShape>& shapes) {
+  const json* listed = config.Find("cross_attention_layers");
+  if (listed == nullptr) return;
+  const json* vision = config.Find("vision_config");
+  if (!listed->is_array() || vision == nullptr || !vision->is_object()) {
+    config.Fail(
+        "'cross_attention_layers' must be an array and needs an object "
+        "'vision_config', which says how many tokens an image has");
+    return;
+  }
+  JsonObjectReader image(*vision, "'vision_config'");
+  const std::int64_t patches =
+      Integer(image, "image_size") / Integer(image, "patch_size");
+  const std::int64_t tiles = image.IntegerOr({"max_num_tiles"}, 1 << 10, 1);
+  if (!image.status().ok()) {
+    config.Fail(std::string(image.status().message()));
+    return;
+  }
+  // Each tile has a class token beside its patches.
+  const LayerShape cross = {
+      .kind = KvLayerKind::kCross,
+      .encoder_tokens = TokenCount(tiles * (patches * patches + 1))};
+  for (const json& layer : *listed) {
+    if (!layer.is_number_unsigned() ||
+        layer.get<std::uint64_t>() >= shapes.size()) {
+      config.Fail(absl::StrFormat(
+          "'cross_attention_layers' has %s: whole numbers below %d are layers",
+          layer.dump(), shapes.size()));
+      return;
+    }
+    shapes[layer.get<std::size_t>()] = cross;
+  }
+}
+
+/// Jamba: every so manyth layer has attention, the others are Mamba layers,
+/// whose state is a window of the convolution and a recurrent state, in the
+/// type of the model (vLLM's `mamba1_state_shape`).
+std::vector<LayerShape> ReadJamba(JsonObjectReader& config,
+                                  std::size_t num_layers,
+                                  std::int64_t bytes_per_element) {
+  const std::int64_t inner =
+      Integer(config, "mamba_expand") * Integer(config, "hidden_size");
+  const std::int64_t width =
+      Integer(config, "mamba_d_conv") - 1 + Integer(config, "mamba_d_state");
+  std::int64_t state = 0;
+  if (__builtin_mul_overflow(inner, width, &state) ||
+      __builtin_mul_overflow(state, bytes_per_element, &state)) {
+    config.Fail("the state of a Mamba layer does not fit 63 bits");
+  }
+  const auto period = static_cast<std::size_t>(
+      config.Integer({"attn_layer_period"}, kMaxModelLayers));
+  const json* given = config.Find("attn_layer_offset");
+  if (given != nullptr && !given->is_number_unsigned()) {
+    config.Fail("'attn_layer_offset' must be a whole number");
+  }
+  const std::size_t offset = given != nullptr && given->is_number_unsigned()
+                                 ? given->get<std::size_t>()
+                                 : 0;
+  std::vector<LayerShape> shapes(
+      num_layers, {.kind = KvLayerKind::kStateSpace, .state = Bytes(state)});
+  for (std::size_t i = offset % period; i < num_layers; i += period) {
+    shapes[i] = {};
+  }
+  return shapes;
+}
+
 /// The kinds of layers are spelt out, or follow from a few older keys.
 std::vector<LayerShape> ReadShapes(JsonObjectReader& config,
-                                   std::size_t num_layers) {
+                                   std::size_t num_layers,
+                                   std::int64_t bytes_per_element) {
   for (const char* key : {"layer_types", "layers_block_type"}) {
     const json* types = config.Find(key);
     if (types == nullptr) continue;
@@ -128,6 +204,9 @@ std::vector<LayerShape> ReadShapes(JsonObjectReader& config,
       shapes.push_back(ShapeOfType(type, config));
     }
     return shapes;
+  }
+  if (config.Has("attn_layer_period") && config.Has("mamba_d_state")) {
+    return ReadJamba(config, num_layers, bytes_per_element);
   }
   for (const char* key : {"mamba_d_state", "ssm_cfg", "attn_layer_period",
                           "hybrid_override_pattern"}) {
@@ -294,9 +373,14 @@ absl::StatusOr<ModelSpec> ModelFromConfig(const json& document,
     layer.value.head_size = model.value_head_size;
   }
 
-  for (const LayerShape& shape : ReadShapes(config, num_layers)) {
+  std::vector<LayerShape> shapes =
+      ReadShapes(config, num_layers, KvDtypeBits(layer.key.format.dtype) / 8);
+  CrossListedLayers(config, shapes);
+  for (const LayerShape& shape : shapes) {
     layer.kind = shape.kind;
     layer.window = shape.window;
+    layer.encoder_tokens = shape.encoder_tokens;
+    layer.state = shape.state;
     model.layers.push_back(layer);
   }
   ShareLastLayers(config, model.layers);

@@ -185,11 +185,16 @@ absl::StatusOr<std::vector<KvLayer>> StoredLayers(const ModelSpec& model,
   return layers;
 }
 
+/// Padded where it must be: the answer shows what that costs.
+absl::StatusOr<KvCachePlan> PlanOf(const KvGeometry& geometry,
+                                   Bytes available) {
+  return PlanKvCache(geometry, {.available = available, .pad_pages = true});
+}
+
 /// The groups of `geometry`; none if all its layers are in one.
 absl::StatusOr<std::optional<CalcGroups>> GroupsOf(const KvGeometry& geometry,
                                                    TokenCount length) {
-  // Padded where it must be: the answer shows what that costs.
-  absl::StatusOr<KvCachePlan> plan = PlanKvCache(geometry, {.pad_pages = true});
+  absl::StatusOr<KvCachePlan> plan = PlanOf(geometry, Bytes(0));
   if (!plan.ok()) return plan.status();
   if (plan->groups.size() < 2) return std::nullopt;
   CalcGroups groups;
@@ -272,50 +277,122 @@ absl::Status CompareAttentions(const KvLayer& own, CalcResult& result) {
   return absl::OkStatus();
 }
 
+/// Blocks that a sequence takes at most, over all groups.
+absl::StatusOr<BlockCount> SequenceBlocks(const KvCachePlan& plan,
+                                          TokenCount length) {
+  BlockCount sum{0};
+  for (const KvCacheGroup& group : plan.groups) {
+    const absl::StatusOr<BlockCount> blocks =
+        GroupBlocksAtLength(group, length);
+    if (!blocks.ok()) return blocks.status();
+    sum += *blocks;
+  }
+  return sum;
+}
+
+/// Tokens that each group of the plan could have in its share of the blocks.
+absl::StatusOr<std::int64_t> GroupSlots(const KvCachePlan& plan,
+                                        BlockCount blocks) {
+  BlockSize smallest = plan.groups.front().block_size;
+  for (const KvCacheGroup& group : plan.groups) {
+    if (group.block_size.value() < smallest.value()) {
+      smallest = group.block_size;
+    }
+  }
+  const auto num_groups = static_cast<std::int64_t>(plan.groups.size());
+  // Elements may be smaller than a byte: more slots than bytes.
+  return Multiply(blocks.value() / num_groups, smallest.value(),
+                  "the number of slots");
+}
+
+/// What `memory` bytes on each rank hold. Every rank has as many blocks as the
+/// one that can hold the fewest.
+absl::StatusOr<CalcCapacity> CapacityOf(const std::vector<KvGeometry>& stages,
+                                        TokenCount length, Bytes memory) {
+  std::vector<KvCachePlan> plans;
+  for (const KvGeometry& stage : stages) {
+    absl::StatusOr<KvCachePlan> plan = PlanOf(stage, memory);
+    if (!plan.ok()) return plan.status();
+    if (!plan->groups.empty()) plans.push_back(*std::move(plan));
+  }
+  CalcCapacity capacity;
+  capacity.slots = stages.front().NumSlots(memory);
+  for (const KvGeometry& stage : stages) {
+    capacity.slots = std::min(capacity.slots, stage.NumSlots(memory));
+  }
+  capacity.blocks = plans.front().num_blocks;
+  for (const KvCachePlan& plan : plans) {
+    capacity.blocks = std::min(capacity.blocks, plan.num_blocks);
+  }
+  for (std::size_t i = 0; i < plans.size(); ++i) {
+    const absl::StatusOr<BlockCount> blocks = SequenceBlocks(plans[i], length);
+    if (!blocks.ok()) return blocks.status();
+    const absl::StatusOr<std::int64_t> slots =
+        GroupSlots(plans[i], capacity.blocks);
+    if (!slots.ok()) return slots.status();
+    const std::int64_t batch = capacity.blocks.value() / blocks->value();
+    capacity.max_batch = i == 0 ? batch : std::min(capacity.max_batch, batch);
+    capacity.block_slots =
+        i == 0 ? TokenCount(*slots)
+               : std::min(capacity.block_slots, TokenCount(*slots));
+    // At most `memory`, and so no overflow.
+    capacity.pool = std::max(
+        capacity.pool, plans[i].bytes_per_block * capacity.blocks.value());
+  }
+  return capacity;
+}
+
+/// Bytes on each rank that hold `blocks`.
+absl::StatusOr<Bytes> MemoryOf(const std::vector<KvGeometry>& stages,
+                               std::int64_t blocks) {
+  Bytes largest{0};
+  for (const KvGeometry& stage : stages) {
+    const absl::StatusOr<KvCachePlan> plan = PlanOf(stage, Bytes(0));
+    if (!plan.ok()) return plan.status();
+    largest = std::max(largest, plan->bytes_per_block);
+  }
+  std::int64_t bytes = 0;
+  if (__builtin_mul_overflow(largest.value(), blocks, &bytes)) {
+    return absl::OutOfRangeError(
+        "the bytes of the pool do not fit 63 bits: ask for fewer --num-blocks");
+  }
+  return Bytes(bytes);
+}
+
+absl::StatusOr<CalcFit> Fit(const std::vector<KvGeometry>& stages,
+                            const CalcResult& result, Bytes kv_memory) {
+  const absl::StatusOr<CalcCapacity> capacity =
+      CapacityOf(stages, result.seq_len, kv_memory);
+  if (!capacity.ok()) return capacity.status();
+  CalcFit fit;
+  static_cast<CalcCapacity&>(fit) = *capacity;
+  fit.kv_memory = kv_memory;
+  return fit;
+}
+
 absl::Status CompareDtypes(const CalcOptions& options, CalcResult& result) {
   for (const KvDtype dtype : kKvDtypes) {
     const absl::StatusOr<KvFormat> format = FormatOf(dtype, options);
     if (!format.ok()) return format.status();
+    const absl::StatusOr<KvGeometry> geometry = KvGeometry::Create(
+        WithFormat(result.layers, *format), result.block_size);
+    if (!geometry.ok()) return geometry.status();
     const absl::StatusOr<CalcSize> size =
-        SizeOf(WithFormat(result.layers, *format), result);
+        SizeOf(*geometry, result.seq_len, result.batch);
     if (!size.ok()) return size.status();
-    result.dtypes.push_back({*format, *size});
+    CalcDtype other{*format, *size, std::nullopt};
+    if (result.fits.size() == 1) {
+      const absl::StatusOr<std::vector<KvGeometry>> stages =
+          geometry->Shard(result.tensor_parallel, result.pipeline_parallel);
+      if (!stages.ok()) return stages.status();
+      const absl::StatusOr<CalcCapacity> capacity =
+          CapacityOf(*stages, result.seq_len, result.fits.front().kv_memory);
+      if (!capacity.ok()) return capacity.status();
+      other.capacity = *capacity;
+    }
+    result.dtypes.push_back(std::move(other));
   }
   return absl::OkStatus();
-}
-
-/// The stage whose blocks are largest: every rank has as many as it can hold.
-const KvGeometry& FullestStage(const std::vector<KvGeometry>& stages) {
-  return *std::max_element(stages.begin(), stages.end(),
-                           [](const KvGeometry& a, const KvGeometry& b) {
-                             return a.bytes_per_block() < b.bytes_per_block();
-                           });
-}
-
-/// What `kv_memory` bytes on each rank hold.
-absl::StatusOr<CalcFit> Fit(const std::vector<KvGeometry>& stages,
-                            const CalcResult& result, Bytes kv_memory) {
-  const KvGeometry& fullest = FullestStage(stages);
-  CalcFit fit;
-  fit.kv_memory = kv_memory;
-  fit.blocks = fullest.NumBlocks(kv_memory);
-  fit.slots = fullest.NumSlots(kv_memory);
-  const absl::StatusOr<Bytes> pool = fullest.PoolBytes(fit.blocks);
-  if (!pool.ok()) return pool.status();
-  fit.pool = *pool;
-  // Elements may be smaller than a byte: more slots than bytes.
-  const absl::StatusOr<std::int64_t> block_slots = Multiply(
-      fit.blocks.value(), result.block_size.value(), "the number of slots");
-  if (!block_slots.ok()) return block_slots.status();
-  fit.block_slots = TokenCount(*block_slots);
-  // With windows, another stage may need the most for a sequence.
-  Bytes sequence{0};
-  for (const CalcStage& stage : result.stages) {
-    sequence = std::max(sequence, stage.size.sequence_blocks);
-  }
-  fit.max_batch =
-      std::max<std::int64_t>(kv_memory.value(), 0) / sequence.value();
-  return fit;
 }
 
 absl::StatusOr<CalcFit> FitGpu(const GpuSpec& gpu, Bytes all_weights,
@@ -355,7 +432,7 @@ absl::Status AddFits(const CalcOptions& options,
   if (!options.memory.empty() || options.num_blocks > 0) {
     const absl::StatusOr<Bytes> memory =
         options.num_blocks > 0
-            ? FullestStage(stages).PoolBytes(BlockCount(options.num_blocks))
+            ? MemoryOf(stages, options.num_blocks)
             : BytesOption("--memory", options.memory, Bytes(0));
     if (!memory.ok()) return memory.status();
     absl::StatusOr<CalcFit> fit = Fit(stages, result, *memory);

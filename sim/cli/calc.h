@@ -76,9 +76,21 @@ struct CalcAttention {
   CalcSize size{};
 };
 
+/// What a memory of some size holds.
+struct CalcCapacity {
+  BlockCount blocks{0};  ///< of the plan's groups, if there are several
+  Bytes pool{0};         ///< bytes of those blocks
+  /// Tokens in those blocks: of each group equally many, if there are several.
+  TokenCount block_slots{0};
+  TokenCount slots{0};  ///< if it is not cut into blocks, windows ignored
+  std::int64_t max_batch = 0;  ///< sequences of the asked length, in blocks
+};
+
 struct CalcDtype {
   KvFormat format;
   CalcSize size;
+  /// In the memory that was asked about, if it is one.
+  std::optional<CalcCapacity> capacity;
 };
 
 /// What each rank of one pipeline stage holds.
@@ -97,16 +109,11 @@ struct CalcGroups {
 };
 
 /// What fits the memory of one GPU (or of each of several equal ones).
-struct CalcFit {
+struct CalcFit : CalcCapacity {
   std::optional<GpuSpec> gpu;  ///< none for a budget given directly
   Bytes weights{0};            ///< of one rank
   Bytes activations{0};
   Bytes kv_memory{0};  ///< left for KV; negative if the weights do not fit
-  BlockCount blocks{0};
-  Bytes pool{0};               ///< bytes of those blocks
-  TokenCount block_slots{0};   ///< of those blocks
-  TokenCount slots{0};         ///< if the memory is not cut into blocks
-  std::int64_t max_batch = 0;  ///< sequences of the asked length, in blocks
 };
 
 /// The answer.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/cli/calc_command.h"
 
-#include <iostream>
 #include <map>
 #include <memory>
 #include <string>
@@ -132,7 +131,7 @@ void AddCalcCommand(CLI::App& app, int& exit_code) {
       exit_code = ReportBadInput(result.status());
       return;
     }
-    std::cout << RenderCalc(*result, Formats().at(state->format));
+    exit_code = Print(RenderCalc(*result, Formats().at(state->format)));
   });
 }
 

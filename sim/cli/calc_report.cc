@@ -17,6 +17,7 @@
 #include "pagedkv/kv_geometry.h"
 #include "pagedkv/types.h"
 #include "sim/report/decimal.h"
+#include "sim/report/kv_group_use.h"
 #include "sim/study/units.h"
 
 namespace pagedkv::sim {
@@ -56,24 +57,6 @@ std::string_view SchemeName(ScaleScheme scheme) {
       return "channel";
     case ScaleScheme::kGroup:
       return "group";
-  }
-  return "unknown";
-}
-
-std::string_view GroupKindName(pagedkv::AttentionKind kind) {
-  switch (kind) {
-    case pagedkv::AttentionKind::kFull:
-      return "full";
-    case pagedkv::AttentionKind::kSlidingWindow:
-      return "sliding_window";
-    case pagedkv::AttentionKind::kChunkedLocal:
-      return "chunked";
-    case pagedkv::AttentionKind::kLatent:
-      return "latent";
-    case pagedkv::AttentionKind::kCross:
-      return "cross";
-    case pagedkv::AttentionKind::kStateSpace:
-      return "state_space";
   }
   return "unknown";
 }
@@ -141,7 +124,14 @@ std::string TensorFormula(const KvTensor& tensor, BlockSize block_size) {
 /// What the layers of a group add to each token, as a product.
 std::string GroupFormula(const LayerGroup& group, BlockSize block_size) {
   const KvLayer& layer = group.layer;
-  if (!layer.stores_kv()) return absl::StrFormat("%d layers x 0", group.count);
+  if (!layer.stores_kv()) {
+    std::string formula = absl::StrFormat("%d layers x 0", group.count);
+    if (layer.kind == KvLayerKind::kStateSpace) {
+      formula += absl::StrFormat(", and a state of %s B per sequence in each",
+                                 Grouped(layer.state.value()));
+    }
+    return formula;
+  }
   if (layer.latent) {
     return absl::StrFormat("%d layers x (latent %s + rotary %s)", group.count,
                            VectorFormula(layer.key, block_size),
@@ -230,6 +220,12 @@ json LayerGroupJson(const LayerGroup& group, const CalcResult& result) {
       {"formula", GroupFormula(group, result.block_size)},
       {"kv_bytes_per_token", GroupBytes(group, result.block_size).value()}};
   if (layer.has_window()) object["window_tokens"] = layer.window.value();
+  if (layer.kind == KvLayerKind::kStateSpace) {
+    object["state_bytes"] = layer.state.value();
+  }
+  if (layer.kind == KvLayerKind::kCross) {
+    object["encoder_tokens"] = layer.encoder_tokens.value();
+  }
   if (layer.stores_kv()) {
     object["key"] = TensorJson(layer.key);
     object["value"] = TensorJson(layer.value);
@@ -237,14 +233,18 @@ json LayerGroupJson(const LayerGroup& group, const CalcResult& result) {
   return object;
 }
 
+void AddCapacity(const CalcCapacity& capacity, json& object) {
+  object["num_blocks"] = capacity.blocks.value();
+  object["num_slots_in_blocks"] = capacity.block_slots.value();
+  object["num_slots"] = capacity.slots.value();
+  object["max_batch"] = capacity.max_batch;
+  AddBytes("pool", capacity.pool, object);
+}
+
 json FitJson(const CalcFit& fit, const CalcResult& result) {
-  json object = {{"num_blocks", fit.blocks.value()},
-                 {"num_slots_in_blocks", fit.block_slots.value()},
-                 {"num_slots", fit.slots.value()},
-                 {"max_batch", fit.max_batch},
-                 {"gpu", nullptr}};
+  json object = {{"gpu", nullptr}};
+  AddCapacity(fit, object);
   AddBytes("kv_memory", fit.kv_memory, object);
-  AddBytes("pool", fit.pool, object);
   if (!fit.gpu) return object;
   object["gpu"] = {{"name", fit.gpu->name},
                    {"source", fit.gpu->source},
@@ -265,7 +265,7 @@ void AddUse(const KvCacheUse& use, json& object) {
 }
 
 json CacheGroupJson(const KvCacheGroup& group, const KvCacheUse& use) {
-  json object = {{"attention", GroupKindName(group.attention)},
+  json object = {{"attention", KvGroupKindName(group.attention)},
                  {"block_size_tokens", group.block_size.value()},
                  {"page_bytes", group.layers.front().page.value()},
                  {"page_padding_bytes", group.page_padding.value()},
@@ -338,6 +338,11 @@ json ToJson(const CalcResult& result) {
     json row = FormatJson(other.format);
     row["ratio"] = Ratio(other.size, result);
     AddSize(other.size, row);
+    row["fit"] = nullptr;
+    if (other.capacity) {
+      row["fit"] = json::object();
+      AddCapacity(*other.capacity, row["fit"]);
+    }
     object["dtypes"].push_back(std::move(row));
   }
   for (const CalcStage& stage : result.stages) {
@@ -386,6 +391,9 @@ Section FactorSection(const CalcResult& result) {
     if (group.layer.has_window()) {
       label += absl::StrFormat(" %d", group.layer.window.value());
     }
+    if (group.layer.kind == KvLayerKind::kCross) {
+      label += absl::StrFormat(" %d", group.layer.encoder_tokens.value());
+    }
     label += ": " + GroupFormula(group, result.block_size);
     section.rows.push_back(
         {label, Grouped(GroupBytes(group, result.block_size).value())});
@@ -417,19 +425,6 @@ Section SizeSection(const CalcResult& result) {
   return section;
 }
 
-/// What groups are called: "sliding_window 1024: 11 layers".
-std::string CacheGroupLabel(const KvCacheGroup& group) {
-  std::string label(GroupKindName(group.attention));
-  const TokenCount bound = std::max(group.window, group.encoder_tokens);
-  if (bound > TokenCount(0)) label += absl::StrFormat(" %d", bound.value());
-  label += absl::StrFormat(": %d layer%s", group.layers.size(),
-                           group.layers.size() == 1 ? "" : "s");
-  if (group.missing_layers > 0) {
-    label += absl::StrFormat(" + %d empty", group.missing_layers);
-  }
-  return label;
-}
-
 Section CacheGroupSection(const CalcGroups& groups, TokenCount length) {
   Section section{
       absl::StrFormat(
@@ -451,7 +446,7 @@ Section CacheGroupSection(const CalcGroups& groups, TokenCount length) {
   };
   for (std::size_t i = 0; i < groups.uses.size(); ++i) {
     const KvCacheGroup& group = groups.plan.groups[i];
-    add(CacheGroupLabel(group), Grouped(group.block_size.value()),
+    add(KvGroupLabel(group), Grouped(group.block_size.value()),
         Grouped(group.layers.front().page.value()),
         Grouped(group.page_padding.value()), groups.uses[i]);
   }
@@ -530,8 +525,20 @@ std::vector<Section> ToSections(const CalcResult& result) {
   }
   Section dtypes{"The same model in other dtypes", {"dtype"}, {}};
   dtypes.header.insert(dtypes.header.end(), header.begin(), header.end());
+  const bool has_memory = result.fits.size() == 1;
+  if (has_memory) {
+    dtypes.header.insert(dtypes.header.end(),
+                         {"blocks", "slots",
+                          absl::StrFormat("largest batch at %s",
+                                          Grouped(result.seq_len.value()))});
+  }
   for (const CalcDtype& other : result.dtypes) {
     AddComparison(FormatLabel(other.format), other.size, result, dtypes);
+    if (!other.capacity) continue;
+    std::vector<std::string>& row = dtypes.rows.back();
+    row.push_back(Grouped(other.capacity->blocks.value()));
+    row.push_back(Grouped(other.capacity->slots.value()));
+    row.push_back(Grouped(other.capacity->max_batch));
   }
   sections.push_back(std::move(attentions));
   sections.push_back(std::move(dtypes));

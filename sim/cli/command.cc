@@ -32,4 +32,11 @@ int ReportBadInput(const absl::Status& status) {
   return kExitBadInput;
 }
 
+int Print(const std::string& text) {
+  std::cout << text << std::flush;
+  if (std::cout) return kExitOk;
+  return ReportBadInput(
+      absl::UnavailableError("standard output cannot be written"));
+}
+
 }  // namespace pagedkv::sim

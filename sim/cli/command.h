@@ -9,6 +9,8 @@
 /// that adds the subcommand and its options to `app`. When it is chosen, its
 /// callback runs it and sets `exit_code`; both arguments outlive parsing.
 
+#include <string>
+
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
 
@@ -26,6 +28,10 @@ enum ExitCode : int {
 
 /// Prints "pagedkv: <message>" as one line on stderr; returns kExitBadInput.
 int ReportBadInput(const absl::Status& status);
+
+/// Prints to standard output; kExitOk, or kExitBadInput if it cannot be
+/// written, which is then said.
+int Print(const std::string& text);
 
 }  // namespace pagedkv::sim
 

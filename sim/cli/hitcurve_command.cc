@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <iostream>
 #include <map>
 #include <memory>
 #include <optional>
@@ -17,6 +16,8 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 
+#include "sim/cli/hitcurve_page.h"
+#include "sim/cli/hitcurve_plot.h"
 #include "sim/cli/hitcurve_report.h"
 #include "sim/cli/read_options.h"
 #include "sim/hitcurve/block_trace.h"
@@ -43,9 +44,15 @@ policy evicts parents.)";
 using Render = std::string (*)(const HitcurveReport&,
                                const std::vector<HitWeight>&);
 
+std::string TableWithPlot(const HitcurveReport& report,
+                          const std::vector<HitWeight>& weights) {
+  return HitcurveToText(report, weights) + '\n' +
+         HitcurvePlot(report, weights.front());
+}
+
 const std::map<std::string, Render>& Renders() {
   static const auto& renders =
-      *new std::map<std::string, Render>{{"table", HitcurveToText},
+      *new std::map<std::string, Render>{{"table", TableWithPlot},
                                          {"json", HitcurveToJson},
                                          {"csv", HitcurveToCsv},
                                          {"md", HitcurveToMarkdown}};
@@ -100,9 +107,14 @@ absl::Status WriteFiles(const std::filesystem::path& folder,
   absl::StatusOr<AtomicFile> json =
       AtomicFile::Create(folder / "hitcurve.json");
   if (!json.ok()) return json.status();
+  absl::StatusOr<AtomicFile> html =
+      AtomicFile::Create(folder / "hitcurve.html");
+  if (!html.ok()) return html.status();
   csv->Append(HitcurveToCsv(report, weights));
+  html->Append(HitcurvePage(report, weights));
   json->Append(HitcurveToJson(report, weights));
   if (absl::Status status = csv->Commit(); !status.ok()) return status;
+  if (absl::Status status = html->Commit(); !status.ok()) return status;
   return json->Commit();
 }
 
@@ -130,10 +142,7 @@ int Run(const State& state) {
         WriteFiles(*state.out, *report, state.weight ? printed : all);
     if (!status.ok()) return ReportBadInput(status);
   }
-  std::cout << Renders().at(state.format)(*report, printed) << std::flush;
-  if (std::cout) return kExitOk;
-  return ReportBadInput(
-      absl::UnavailableError("standard output cannot be written"));
+  return Print(Renders().at(state.format)(*report, printed));
 }
 
 }  // namespace
@@ -174,7 +183,8 @@ void AddHitcurveCommand(CLI::App& app, int& exit_code) {
       ->check(CLI::IsMember(Renders()))
       ->capture_default_str();
   command->add_option("--out", state->out,
-                      "A folder for hitcurve.json and hitcurve.csv");
+                      "A folder for hitcurve.html, hitcurve.json and "
+                      "hitcurve.csv");
   command->callback([state, &exit_code] { exit_code = Run(*state); });
 }
 

@@ -41,40 +41,13 @@ std::string_view WeightText(HitWeight weight) {
   return "unknown";
 }
 
-double RateOf(const HitCounts& counts, HitWeight weight) {
-  const HitRates rates = counts.rates();
-  switch (weight) {
-    case HitWeight::kBlock:
-      return rates.block;
-    case HitWeight::kToken:
-      return rates.token;
-    case HitWeight::kRequest:
-      return rates.request;
-  }
-  return 0;
-}
-
 std::string FourDecimals(const HitCounts& counts, HitWeight weight) {
-  return absl::StrFormat("%.4f", RateOf(counts, weight));
+  return absl::StrFormat("%.4f", HitRateOf(counts, weight));
 }
 
 // ---- Tables ----
 
 using Cells = std::vector<std::string>;
-
-std::vector<std::string> HeadLines(const HitcurveReport& report) {
-  const TraceSummary& trace = report.trace;
-  return {
-      absl::StrFormat("workload: %s (%s), %s of %s requests, %s prompt tokens",
-                      trace.name, trace.format, Grouped(trace.kept),
-                      Grouped(trace.rows), Grouped(trace.prompt_tokens)),
-      absl::StrFormat("blocks: of %d tokens; %s references to %s contents; lru "
-                      "hits all that can be hit from %s blocks on",
-                      trace.trace_block_tokens,
-                      Grouped(report.curve.unbounded.blocks),
-                      Grouped(report.num_contents.value()),
-                      Grouped(report.curve.lru_need.value()))};
-}
 
 std::vector<Cells> TableOf(const HitcurveReport& report, HitWeight weight) {
   const HitCurve& curve = report.curve;
@@ -118,17 +91,44 @@ json RatesToJson(const HitCounts& counts,
   json object = json::object();
   for (const HitWeight weight : weights) {
     object[std::string(WeightKey(weight))] =
-        std::round(RateOf(counts, weight) * 1e6) / 1e6;
+        std::round(HitRateOf(counts, weight) * 1e6) / 1e6;
   }
   return object;
 }
 
 }  // namespace
 
+std::vector<std::string> HitcurveFacts(const HitcurveReport& report) {
+  const TraceSummary& trace = report.trace;
+  return {
+      absl::StrFormat("workload: %s (%s), %s of %s requests, %s prompt tokens",
+                      trace.name, trace.format, Grouped(trace.kept),
+                      Grouped(trace.rows), Grouped(trace.prompt_tokens)),
+      absl::StrFormat("blocks: of %d tokens; %s references to %s contents; lru "
+                      "hits all that can be hit from %s blocks on",
+                      trace.trace_block_tokens,
+                      Grouped(report.curve.unbounded.blocks),
+                      Grouped(report.num_contents.value()),
+                      Grouped(report.curve.lru_need.value()))};
+}
+
+double HitRateOf(const HitCounts& counts, HitWeight weight) {
+  const HitRates rates = counts.rates();
+  switch (weight) {
+    case HitWeight::kBlock:
+      return rates.block;
+    case HitWeight::kToken:
+      return rates.token;
+    case HitWeight::kRequest:
+      return rates.request;
+  }
+  return 0;
+}
+
 std::string HitcurveToText(const HitcurveReport& report,
                            const std::vector<HitWeight>& weights) {
   std::string text;
-  for (const std::string& line : HeadLines(report)) text += line + '\n';
+  for (const std::string& line : HitcurveFacts(report)) text += line + '\n';
   for (const HitWeight weight : weights) {
     const std::vector<Cells> table = TableOf(report, weight);
     std::vector<int> widths(table.front().size(), 0);
@@ -153,7 +153,8 @@ std::string HitcurveToText(const HitcurveReport& report,
 std::string HitcurveToMarkdown(const HitcurveReport& report,
                                const std::vector<HitWeight>& weights) {
   std::string text = "# Hit rate by size of the cache\n\n";
-  for (const std::string& line : HeadLines(report)) text += "- " + line + '\n';
+  for (const std::string& line : HitcurveFacts(report))
+    text += "- " + line + '\n';
   for (const HitWeight weight : weights) {
     absl::StrAppendFormat(&text, "\n%s\n\n", WeightText(weight));
     const std::vector<Cells> table = TableOf(report, weight);
@@ -185,7 +186,7 @@ std::string HitcurveToCsv(const HitcurveReport& report,
     absl::StrAppendFormat(&text, "%s,%s,%d,%d", policy, method, size.value(),
                           size.value() * block_tokens);
     for (const HitWeight weight : weights) {
-      text += ',' + FixedDecimal(RateOf(counts, weight));
+      text += ',' + FixedDecimal(HitRateOf(counts, weight));
     }
     text += '\n';
   };

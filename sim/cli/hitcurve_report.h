@@ -22,6 +22,10 @@ struct HitcurveReport {
   HitCurve curve;
 };
 
+/// The trace and what it asks for, a line each.
+std::vector<std::string> HitcurveFacts(const HitcurveReport& report);
+[[nodiscard]] double HitRateOf(const HitCounts& counts, HitWeight weight);
+
 /// Each text ends with a newline. For a terminal or a document: a line for each
 /// policy, a column for each size, a table for each weight (at least one).
 std::string HitcurveToText(const HitcurveReport& report,

@@ -6,7 +6,11 @@
 
 #include "sim/cli/calc_command.h"
 #include "sim/cli/command.h"
+#include "sim/cli/diff_command.h"
+#include "sim/cli/fit_command.h"
 #include "sim/cli/hitcurve_command.h"
+#include "sim/cli/plan_command.h"
+#include "sim/cli/reproduce_paper_command.h"
 #include "sim/cli/sim_command.h"
 #include "sim/cli/trace_command.h"
 
@@ -22,8 +26,12 @@ int main(int argc, char** argv) {
   int exit_code = pagedkv::sim::kExitOk;
   pagedkv::sim::AddSimCommand(app, exit_code);
   pagedkv::sim::AddCalcCommand(app, exit_code);
+  pagedkv::sim::AddDiffCommand(app, exit_code);
   pagedkv::sim::AddHitcurveCommand(app, exit_code);
+  pagedkv::sim::AddPlanCommand(app, exit_code);
+  pagedkv::sim::AddReproducePaperCommand(app, exit_code);
   pagedkv::sim::AddTraceCommand(app, exit_code);
+  pagedkv::sim::AddFitCommand(app, exit_code);
 
   try {
     app.parse(argc, argv);

@@ -3,10 +3,13 @@
 
 #include <unistd.h>
 
+#include <cstddef>
 #include <iostream>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -16,11 +19,18 @@
 
 #include "pagedkv/eviction_policy.h"
 #include "sim/cli/read_options.h"
+#include "sim/cli/sweep_points.h"
+#include "sim/cli/terminal.h"
+#include "sim/report/causes_plot.h"
 #include "sim/report/report_json.h"
 #include "sim/report/summary_table.h"
+#include "sim/report/sweep_report.h"
 #include "sim/study/interrupt.h"
+#include "sim/study/option_checks.h"
 #include "sim/study/sim_plan.h"
 #include "sim/study/sim_run.h"
+#include "sim/study/sweep.h"
+#include "sim/study/sweep_values.h"
 
 namespace pagedkv::sim {
 namespace {
@@ -29,45 +39,102 @@ struct State {
   SimOptions options;
   std::string format = "table";
   std::optional<std::string> out;
+  std::optional<std::string> chrome_trace;
   bool timing = false;
+  std::size_t num_threads = 0;
+  std::vector<std::string> sweep;
 };
 
-using Render = std::string (*)(const Report&);
+/// A result in the formats that all have.
+template <typename Result>
+struct Renders {
+  std::string (*table)(const Result&);
+  std::string (*json)(const Result&);
+  std::string (*csv)(const Result&);
+  std::string (*md)(const Result&);
 
-absl::StatusOr<Render> FindRender(const std::string& format) {
-  if (format == "table") return SummaryToText;
-  if (format == "json") return ReportToJson;
-  if (format == "csv") return SummaryToCsv;
-  if (format == "md") return SummaryToMarkdown;
-  return absl::InvalidArgumentError(absl::StrFormat(
-      "unknown --format '%s': use table, json, csv or md", format));
+  [[nodiscard]] auto For(const std::string& format) const {
+    if (format == "json") return json;
+    if (format == "csv") return csv;
+    if (format == "md") return md;
+    return table;
+  }
+};
+std::string TableWithPlot(const Report& report) {
+  return SummaryToText(report) + '\n' +
+         CausesPlot(report, GlyphsOfStandardOutput());
 }
 
-int Run(const State& state) {
-  EndOnInterrupt();
-  const absl::StatusOr<Render> render = FindRender(state.format);
-  if (!render.ok()) return ReportBadInput(render.status());
-  const absl::StatusOr<SimPlan> plan = MakeSimPlan(state.options);
-  if (!plan.ok()) return ReportBadInput(plan.status());
+constexpr Renders<Report> kReportRenders = {TableWithPlot, ReportToJson,
+                                            SummaryToCsv, SummaryToMarkdown};
+constexpr Renders<SweepReport> kSweepRenders = {SweepToText, SweepToJson,
+                                                SweepToCsv, SweepToMarkdown};
 
-  SimRunOptions run_options;
-  run_options.out = state.out;
-  run_options.timing = state.timing;
-  run_options.progress = isatty(STDERR_FILENO) != 0;
-  const absl::StatusOr<Report> report = RunSimPlan(*plan, run_options);
-  if (!report.ok()) {
-    return absl::IsCancelled(report.status()) ? ReportInterrupted()
-                                              : ReportBadInput(report.status());
-  }
-  for (const std::string& warning : report->Warnings()) {
+int ReportFailure(const absl::Status& status) {
+  return absl::IsCancelled(status) ? ReportInterrupted()
+                                   : ReportBadInput(status);
+}
+
+/// Prints what a run found out, and its warnings.
+template <typename Result>
+int Conclude(const Result& result, const Renders<Result>& renders,
+             const std::string& format) {
+  for (const std::string& warning : result.Warnings()) {
     std::cerr << "pagedkv: warning: " << warning << '\n';
   }
-  std::cout << (*render)(*report) << std::flush;
-  if (!std::cout) {
-    return ReportBadInput(
-        absl::UnavailableError("standard output cannot be written"));
+  return Print(renders.For(format)(result));
+}
+
+int RunOne(const State& state) {
+  if (!state.out) {
+    absl::Status refused =
+        Refuse({{"--map-from", state.options.map_from.has_value()},
+                {"--map-span", state.options.map_span.has_value()}},
+               "is of the memory map in report.html: give --out");
+    if (!refused.ok()) return ReportBadInput(refused);
   }
-  return kExitOk;
+  const absl::StatusOr<SimPlan> plan = MakeSimPlan(state.options);
+  if (!plan.ok()) return ReportBadInput(plan.status());
+  SimRunOptions options;
+  options.out = state.out;
+  options.chrome_trace = state.chrome_trace;
+  options.timing = state.timing;
+  options.progress = isatty(STDERR_FILENO) != 0;
+  options.num_threads = state.num_threads;
+  const absl::StatusOr<Report> report = RunSimPlan(*plan, options);
+  if (!report.ok()) return ReportFailure(report.status());
+  return Conclude(*report, kReportRenders, state.format);
+}
+
+int RunMany(const State& state, const CLI::App& command) {
+  std::vector<SweepParameter> parameters;
+  for (const std::string& text : state.sweep) {
+    absl::StatusOr<SweepParameter> parameter = ParseSweepParameter(text);
+    if (!parameter.ok()) return ReportBadInput(parameter.status());
+    parameters.push_back(*std::move(parameter));
+  }
+  const absl::StatusOr<std::vector<SweepPoint>> points =
+      MakeSweepPoints(command, parameters);
+  if (!points.ok()) return ReportBadInput(points.status());
+  SweepOptions options;
+  options.out = state.out;
+  options.timing = state.timing;
+  options.study.progress = isatty(STDERR_FILENO) != 0;
+  options.study.num_threads = state.num_threads;
+  const absl::StatusOr<SweepReport> sweep =
+      RunSweep(std::move(parameters), *points, options);
+  if (!sweep.ok()) return ReportFailure(sweep.status());
+  return Conclude(*sweep, kSweepRenders, state.format);
+}
+
+int Run(const State& state, const CLI::App& command) {
+  EndOnInterrupt();
+  for (const char* known : {"table", "json", "csv", "md"}) {
+    if (state.format != known) continue;
+    return state.sweep.empty() ? RunOne(state) : RunMany(state, command);
+  }
+  return ReportBadInput(absl::InvalidArgumentError(absl::StrFormat(
+      "unknown --format '%s': use table, json, csv or md", state.format)));
 }
 
 void AddWorkloadOptions(CLI::App& sim, SimOptions& options) {
@@ -246,32 +313,52 @@ void AddFleetOptions(CLI::App& sim, SimOptions& options) {
       ->group(group);
 }
 
-void AddReportOptions(CLI::App& sim, State& state) {
+void AddMeanOptions(CLI::App& sim, SimOptions& options) {
   const std::string group = "Report";
-  sim.add_option("--weight", state.options.weight,
+  sim.add_option("--weight", options.weight,
                  "What means are taken over: time or iteration")
       ->capture_default_str()
       ->group(group);
-  sim.add_option("--window", state.options.window,
+  sim.add_option("--window", options.window,
                  "busy: while a sequence is resident; saturated: while a "
                  "request waits; both without warm-up and drain; all: the "
                  "whole run (default: saturated where the queue is, else busy)")
       ->group(group);
-  sim.add_option("--slo-ttft", state.options.slo_ttft,
+  sim.add_option("--slo-ttft", options.slo_ttft,
                  "Goodput counts requests with their first token within this "
                  "time of arrival, such as 500ms")
       ->group(group);
-  sim.add_option("--slo-tpot", state.options.slo_tpot,
+  sim.add_option("--slo-tpot", options.slo_tpot,
                  "Goodput counts requests with at most this time per later "
                  "token, such as 50ms")
       ->group(group);
+  sim.add_option("--usd-per-gpu-hour", options.usd_per_gpu_hour,
+                 "For what the waste costs, where the clock models time")
+      ->group(group);
+}
+
+void AddOutputOptions(CLI::App& sim, State& state) {
+  const std::string group = "Report";
   sim.add_option("--format", state.format,
                  "On standard output: table, json, csv or md")
       ->capture_default_str()
       ->group(group);
   sim.add_option("--out", state.out,
-                 "A folder for report.json, report.md, timeseries.csv and "
-                 "requests.csv")
+                 "A folder for report.html, report.json, report.md, "
+                 "timeseries.csv and requests.csv; with --sweep for "
+                 "sweep.json, sweep.csv and sweep.md")
+      ->group(group);
+  sim.add_option("--chrome-trace", state.chrome_trace,
+                 "A file for the schedules, which Perfetto and "
+                 "chrome://tracing open")
+      ->group(group);
+  sim.add_option("--map-from", state.options.map_from,
+                 "When the memory map of report.html begins, such as 600s "
+                 "(a step of --clock iteration is 1s; default: the start)")
+      ->group(group);
+  sim.add_option("--map-span", state.options.map_span,
+                 "How long it is, such as 30s (default: 1920 steps where the "
+                 "queue is saturated, otherwise the whole run)")
       ->group(group);
   sim.add_flag("--timing", state.timing,
                "Record the wall time in the report, which then differs from "
@@ -279,19 +366,42 @@ void AddReportOptions(CLI::App& sim, State& state) {
       ->group(group);
 }
 
+void AddManyRunsOptions(CLI::App& sim, State& state) {
+  const std::string group = "Many runs";
+  sim.add_option("--sweep", state.sweep,
+                 "NAME=VALUES: any option above that takes a value, such as "
+                 "max-seq-len=2048,4096, memory=1GiB..8GiB+1GiB or "
+                 "block-size=8..256*2 (of the paged policies). Given several "
+                 "times: every combination; a ; between values that have "
+                 "commas in them")
+      ->allow_extra_args(false)
+      ->group(group);
+  sim.add_option("--threads", state.num_threads,
+                 "At most; the figures do not depend on it (default: as many "
+                 "as there are processors)")
+      ->check(PositiveInteger())
+      ->group(group);
+}
+
 }  // namespace
+
+void AddSimOptions(CLI::App& command, SimOptions& options) {
+  AddWorkloadOptions(command, options);
+  AddModelOptions(command, options);
+  AddPoolOptions(command, options);
+  AddSchedulingOptions(command, options);
+  AddFleetOptions(command, options);
+  AddMeanOptions(command, options);
+}
 
 void AddSimCommand(CLI::App& app, int& exit_code) {
   CLI::App* sim = app.add_subcommand(
       "sim", "Replay a workload: waste, batch and preemptions by policy");
   const auto state = std::make_shared<State>();
-  AddWorkloadOptions(*sim, state->options);
-  AddModelOptions(*sim, state->options);
-  AddPoolOptions(*sim, state->options);
-  AddSchedulingOptions(*sim, state->options);
-  AddFleetOptions(*sim, state->options);
-  AddReportOptions(*sim, *state);
-  sim->callback([state, &exit_code] { exit_code = Run(*state); });
+  AddSimOptions(*sim, state->options);
+  AddManyRunsOptions(*sim, *state);
+  AddOutputOptions(*sim, *state);
+  sim->callback([state, sim, &exit_code] { exit_code = Run(*state, *sim); });
 }
 
 }  // namespace pagedkv::sim

@@ -45,13 +45,6 @@ void AddRateOptions(CLI::App& command, WorkloadOptions& options,
       ->capture_default_str();
 }
 
-int Print(const std::string& text) {
-  std::cout << text << std::flush;
-  if (std::cout) return kExitOk;
-  return ReportBadInput(
-      absl::UnavailableError("standard output cannot be written"));
-}
-
 int Inspect(const WorkloadOptions& options, Render render) {
   const absl::StatusOr<TraceInspection> inspection = InspectTrace(
       options.trace, {.skip_malformed = options.skip_malformed,

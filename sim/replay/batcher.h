@@ -13,6 +13,7 @@
 #include "pagedkv/scheduler.h"
 #include "pagedkv/types.h"
 #include "sim/accounting/causes.h"
+#include "sim/replay/memory_visitor.h"
 
 namespace pagedkv::sim {
 
@@ -67,6 +68,10 @@ class Batcher {
   [[nodiscard]] virtual std::int64_t tail_slots() const = 0;
   /// Free slots that are withheld from a request that waits for memory.
   [[nodiscard]] virtual std::int64_t watermark_slots() const = 0;
+
+  /// Shows where everything lies, the planned step included. False, and nothing
+  /// is shown, where memory is counted and not placed. O(what is in use).
+  virtual bool VisitMemory(MemoryVisitor& /*visitor*/) const { return false; }
 };
 
 }  // namespace pagedkv::sim

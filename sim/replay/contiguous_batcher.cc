@@ -14,6 +14,7 @@
 #include "sim/replay/batcher.h"
 #include "sim/replay/contiguous_memory.h"
 #include "sim/replay/live_requests.h"
+#include "sim/replay/memory_visitor.h"
 #include "sim/trace/trace_request.h"
 
 namespace pagedkv::sim {
@@ -165,6 +166,16 @@ absl::Status ContiguousBatcher::Fail(std::vector<RequestId>& lost) {
   running_.clear();
   waiting_.clear();
   return absl::OkStatus();
+}
+
+bool ContiguousBatcher::VisitMemory(MemoryVisitor& visitor) const {
+  if (!memory_.places_sequences()) return false;
+  memory_.VisitTail(visitor);
+  for (const Sequence& sequence : running_) {
+    memory_.VisitSequence(request(sequence), sequence.present, sequence.place,
+                          visitor);
+  }
+  return true;
 }
 
 }  // namespace pagedkv::sim

@@ -53,6 +53,7 @@ class ContiguousBatcher : public Batcher {
     return memory_.tail_slots();
   }
   [[nodiscard]] std::int64_t watermark_slots() const override { return 0; }
+  bool VisitMemory(MemoryVisitor& visitor) const override;
 
  private:
   struct Sequence {

@@ -4,17 +4,35 @@
 #include <algorithm>
 #include <bit>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <queue>
+#include <vector>
 
 #include "pagedkv/types.h"
 #include "sim/accounting/causes.h"
 #include "sim/replay/buddy_allocator.h"
+#include "sim/replay/memory_visitor.h"
 #include "sim/replay/policy.h"
 #include "sim/trace/trace_request.h"
 
 namespace pagedkv::sim {
 namespace {
+
+// A sequence whose grant is one piece of memory from `begin` on.
+void ShowPiece(const GrantRule& rule, const TraceRequest& request,
+               std::int64_t present, std::int64_t begin,
+               MemoryVisitor& visitor) {
+  const Grant grant = rule.For(request, present);
+  ShowGrant({.begin = begin,
+             .present = present,
+             .final_slots = FinalSlots(request),
+             .requested = grant.requested,
+             .granted = grant.granted,
+             .owner = request.id},
+            visitor);
+}
 
 // One chunk of a buddy allocator for each sequence, from admission to finish.
 class BuddyMemory : public ContiguousMemory {
@@ -59,32 +77,44 @@ class BuddyMemory : public ContiguousMemory {
     return std::min(buddy_.largest_free(), free_slots());
   }
 
+  bool places_sequences() const override { return true; }
+  void VisitSequence(const TraceRequest& request, std::int64_t present,
+                     Place place, MemoryVisitor& visitor) const override {
+    ShowPiece(rule_, request, present, place, visitor);
+  }
+
  private:
   GrantRule rule_;
   BuddyAllocator buddy_;
   Cause block_ = Cause::kBlockedCapacity;
 };
 
-// Memory cut into arenas of one size, one for each sequence. Which one it has
-// is immaterial.
+// Memory cut into arenas of one size, one for each sequence: the lowest that is
+// free. Which one it has matters only to those who look.
 class ArenaMemory : public ContiguousMemory {
  public:
-  ArenaMemory(std::int64_t arena_slots, std::int64_t capacity)
-      : ContiguousMemory(capacity, capacity % arena_slots),
-        arena_slots_(arena_slots) {}
+  ArenaMemory(const GrantRule& rule, std::int64_t capacity)
+      : ArenaMemory(rule, rule.For(TraceRequest{}, 1).granted, capacity) {}
 
   bool CouldHold(const TraceRequest&) const override {
     return usable_slots() > 0;
   }
 
-  bool TryAdmit(const Admission&, Place&) override {
+  bool TryAdmit(const Admission&, Place& place) override {
     if (free_slots() == 0) return false;
+    if (released_.empty()) {
+      place = used_slots();  // all below are in use
+    } else {
+      place = released_.top();
+      released_.pop();
+    }
     Use(arena_slots_);
     Reach(used_slots());
     return true;
   }
 
-  void Release(const TraceRequest&, std::int64_t, Place) override {
+  void Release(const TraceRequest&, std::int64_t, Place place) override {
+    released_.push(place);
     Use(-arena_slots_);
   }
 
@@ -92,8 +122,23 @@ class ArenaMemory : public ContiguousMemory {
     return std::min(arena_slots_, free_slots());
   }
 
+  bool places_sequences() const override { return true; }
+  void VisitSequence(const TraceRequest& request, std::int64_t present,
+                     Place place, MemoryVisitor& visitor) const override {
+    ShowPiece(rule_, request, present, place, visitor);
+  }
+
  private:
+  ArenaMemory(const GrantRule& rule, std::int64_t arena_slots,
+              std::int64_t capacity)
+      : ContiguousMemory(capacity, capacity % arena_slots),
+        rule_(rule),
+        arena_slots_(arena_slots) {}
+
+  GrantRule rule_;
   std::int64_t arena_slots_;
+  // Free arenas below the highest that was ever in use, the lowest on top.
+  std::priority_queue<Place, std::vector<Place>, std::greater<>> released_;
 };
 
 // Grants that follow the tokens present, counted and not placed: what an
@@ -175,8 +220,7 @@ std::unique_ptr<ContiguousMemory> ContiguousMemory::Create(
     case PolicyKind::kContiguousMaxExact:
       // Where all chunks are of one size, a buddy allocator cannot fragment:
       // it comes down to arenas of that size.
-      return std::make_unique<ArenaMemory>(rule.For(TraceRequest{}, 1).granted,
-                                           slots);
+      return std::make_unique<ArenaMemory>(rule, slots);
     case PolicyKind::kContiguousPow2:
     case PolicyKind::kContiguousOracle:
       return std::make_unique<BuddyMemory>(rule, slots, unbounded);

@@ -8,6 +8,7 @@
 
 #include "pagedkv/types.h"
 #include "sim/accounting/causes.h"
+#include "sim/replay/memory_visitor.h"
 #include "sim/replay/policy.h"
 #include "sim/trace/trace_request.h"
 
@@ -70,6 +71,18 @@ class ContiguousMemory {
   [[nodiscard]] std::int64_t extent_slots() const { return extent_; }
   /// Slots copied for growth.
   [[nodiscard]] virtual std::int64_t copied_slots() const { return 0; }
+
+  /// Whether sequences have a place: otherwise the two below show nothing.
+  [[nodiscard]] virtual bool places_sequences() const { return false; }
+  /// Shows the grant of a sequence of which `present` tokens are in memory.
+  virtual void VisitSequence(const TraceRequest& /*request*/,
+                             std::int64_t /*present*/, Place /*place*/,
+                             MemoryVisitor& /*visitor*/) const {}
+  /// Shows the slots that cannot be granted.
+  void VisitTail(MemoryVisitor& visitor) const {
+    if (tail_ == 0) return;
+    visitor.OnRun({.begin = usable_, .slots = tail_, .use = SlotUse::kTail});
+  }
 
  protected:
   ContiguousMemory(std::int64_t capacity, std::int64_t tail)

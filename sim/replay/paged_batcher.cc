@@ -1,20 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/replay/paged_batcher.h"
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
+#include "pagedkv/block_pool.h"
 #include "pagedkv/kv_cache_manager.h"
 #include "pagedkv/scheduler.h"
 #include "pagedkv/types.h"
 #include "sim/accounting/causes.h"
 #include "sim/replay/batcher.h"
 #include "sim/replay/live_requests.h"
+#include "sim/replay/memory_visitor.h"
+#include "sim/replay/policy.h"
 #include "sim/replay/router.h"
 #include "sim/replay/simulation.h"
 #include "sim/trace/content.h"
@@ -133,6 +140,58 @@ absl::Status PagedBatcher::Fail(std::vector<RequestId>& lost) {
     return absl::InternalError("blocks are in use, and nobody is left");
   }
   return absl::OkStatus();
+}
+
+bool PagedBatcher::VisitMemory(MemoryVisitor& visitor) const {
+  const BlockPool& pool = cache_->pool();
+  const std::int64_t block_slots = Slots(BlockCount(1));
+  const std::int64_t end = Slots(pool.num_blocks());
+  visitor.OnRun({.slots = block_slots, .use = SlotUse::kTail});  // null block
+  if (end < capacity_) {
+    visitor.OnRun(
+        {.begin = end, .slots = capacity_ - end, .use = SlotUse::kTail});
+  }
+  std::vector<bool> shared_shown(
+      static_cast<std::size_t>(pool.num_blocks().value()));
+  for (const RequestId id : scheduler_.Running()) {
+    VisitSequence(id, shared_shown, visitor);
+  }
+  for (std::int32_t i = 1; i < pool.num_blocks().value(); ++i) {
+    const BlockId block(i);
+    if (pool.ref_count(block) > 0 || !pool.is_cached(block)) continue;
+    visitor.OnRun({.begin = Slots(BlockCount(i)),
+                   .slots = block_slots,
+                   .use = SlotUse::kCachedIdle});
+  }
+  return true;
+}
+
+void PagedBatcher::VisitSequence(RequestId id, std::vector<bool>& shared_shown,
+                                 MemoryVisitor& visitor) const {
+  const std::optional<SequenceId> sequence = scheduler_.SequenceOf(id);
+  if (!sequence.has_value()) return;
+  const TraceRequest& request = requests_[id];
+  const std::int64_t block_slots = Slots(BlockCount(1));
+  const std::int64_t present = cache_->num_tokens(*sequence).value();
+  std::int64_t position = 0;  // of the block's first slot in the sequence
+  for (const BlockId block : cache_->block_table(*sequence)) {
+    const auto index = static_cast<std::size_t>(block.value());
+    const std::int64_t begin = Slots(BlockCount(block.value()));
+    if (cache_->pool().ref_count(block) == 1) {
+      ShowGrant({.begin = begin,
+                 .present = std::min(present - position, block_slots),
+                 .final_slots = FinalSlots(request) - position,
+                 .requested = block_slots,
+                 .granted = block_slots,
+                 .owner = request.id},
+                visitor);
+    } else if (!shared_shown[index]) {
+      shared_shown[index] = true;
+      visitor.OnRun(
+          {.begin = begin, .slots = block_slots, .use = SlotUse::kShared});
+    }
+    position += block_slots;
+  }
 }
 
 }  // namespace pagedkv::sim

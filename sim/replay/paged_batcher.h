@@ -62,6 +62,7 @@ class PagedBatcher : public Batcher {
   [[nodiscard]] std::int64_t watermark_slots() const override {
     return Slots(cache_->pool().watermark_blocks());
   }
+  bool VisitMemory(MemoryVisitor& visitor) const override;
 
  private:
   PagedBatcher(const SimulationOptions& options, const LiveRequests& requests,
@@ -69,6 +70,8 @@ class PagedBatcher : public Batcher {
   [[nodiscard]] std::int64_t Slots(BlockCount blocks) const {
     return cache_->block_size().Slots(blocks).value();
   }
+  void VisitSequence(RequestId id, std::vector<bool>& shared_shown,
+                     MemoryVisitor& visitor) const;
 
   std::int64_t capacity_;
   bool prefix_cache_;

@@ -35,7 +35,8 @@ double SlotSeconds(absl::int128 slot_nanoseconds) {
 
 Replica::Replica(const GrantRule& rule, const SimulationOptions& options,
                  std::int64_t capacity, LiveRequests& requests,
-                 Batcher& batcher, SimulationObserver& observer)
+                 Batcher& batcher, SimulationObserver& observer,
+                 std::int32_t index)
     : rule_(rule),
       options_(options),
       step_ns_(options.clock == ClockKind::kIteration ? kIterationNs
@@ -43,7 +44,8 @@ Replica::Replica(const GrantRule& rule, const SimulationOptions& options,
       capacity_(capacity),
       requests_(requests),
       batcher_(batcher),
-      observer_(observer) {
+      observer_(observer),
+      index_(index) {
   totals_.capacity_slots = capacity;
 }
 
@@ -93,6 +95,9 @@ absl::StatusOr<std::vector<TraceRequest>> Replica::Fail() {
   if (absl::Status status = batcher_.Fail(ids); !status.ok()) return status;
   std::vector<TraceRequest> lost;
   for (const RequestId id : ids) {
+    if (ledger_.granted(id.value()) > 0) {
+      observer_.OnPreemption(requests_[id].id, now_ns_);
+    }
     ledger_.Release(id.value(), now_ns_);
     lost.push_back(requests_[id]);
     requests_.Remove(id);
@@ -145,6 +150,7 @@ absl::Status Replica::RunSteps(std::int64_t until_ns) {
       held.ahead -= granted_[i].total();
       work.resident_tokens += batch;
     }
+    held.work = work;
     const std::int64_t step_ns = StepNs(work);
     absl::Status status = Emit(
         step_ns, /*is_step=*/true, step->blocked,
@@ -174,7 +180,11 @@ std::int64_t Replica::StepNs(const StepWork& work) const {
 // Steps that begin before `until_ns`, if all that run decode.
 std::int32_t Replica::MaxSteps(std::int64_t until_ns) const {
   // With the prefix cache, blocks for later steps would evict too early.
-  if (!options_.fuse_steps || options_.prefix_cache) return 1;
+  // Who watches the memory must not see that of later steps either.
+  if (!options_.fuse_steps || options_.prefix_cache ||
+      observer_.WatchesMemory()) {
+    return 1;
+  }
   if (until_ns == kNever) return kMaxFusedSteps;
   if (options_.clock != ClockKind::kModel) {
     const std::int64_t steps = (until_ns - now_ns_ + step_ns_ - 1) / step_ns_;
@@ -272,6 +282,7 @@ StepWork Replica::Advance(std::span<const ScheduledSequence> scheduled) {
           chunk * sequence.num_computed + chunk * (chunk + 1) / 2;
     }
     if (sequence.kind != ScheduledSequence::Kind::kRunning) {
+      observer_.OnAdmission(requests_[sequence.request].id, now_ns_);
       Life& life = lives_[index];
       LeaveQueue(life);
       if (life.admit_ns < 0) Admit(sequence, life);
@@ -302,6 +313,7 @@ void Replica::Preempt(RequestId id) {
   const std::int64_t lost = ledger_.present(index);
   ledger_.Release(index, now_ns_);
   EnterQueue(life);
+  observer_.OnPreemption(requests_[id].id, now_ns_);
 
   ++life.preemptions;
   life.fruitless_preemptions =
@@ -392,16 +404,22 @@ absl::Status Replica::Emit(std::int64_t duration_ns, bool is_step, Cause free,
   if (!slots.ok()) return slots.status();
   totals_.peak_slots = std::max(totals_.peak_slots, slots->allocated());
   totals_.peak_running = std::max(totals_.peak_running, batcher_.num_running());
-  observer_.OnSample(
-      {.begin_ns = now_ns_,
-       .duration_ns = duration_ns,
-       .is_step = is_step,
-       .slots = *slots,
-       .running = batcher_.num_running(),
-       .waiting = batcher_.num_waiting(),
-       .preemptions = preemptions,
-       .blocked = free,
-       .largest_free_slots = batcher_.largest_free_slots() + held.ahead});
+  const Sample sample{
+      .replica = index_,
+      .begin_ns = now_ns_,
+      .duration_ns = duration_ns,
+      .is_step = is_step,
+      .slots = *slots,
+      .running = batcher_.num_running(),
+      .waiting = batcher_.num_waiting(),
+      .preemptions = preemptions,
+      .blocked = free,
+      .largest_free_slots = batcher_.largest_free_slots() + held.ahead,
+      .work = held.work};
+  observer_.OnSample(sample);
+  if (MemoryVisitor* const visitor = observer_.WatchMemory(sample)) {
+    batcher_.VisitMemory(*visitor);
+  }
   return absl::OkStatus();
 }
 

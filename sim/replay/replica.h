@@ -38,10 +38,10 @@ struct EndedRequest {
 class Replica {
  public:
   /// All must outlive the replica. `capacity` is what the causes must sum to;
-  /// `requests` are those of `batcher`.
+  /// `requests` are those of `batcher`; `index` is its place in its fleet.
   Replica(const GrantRule& rule, const SimulationOptions& options,
           std::int64_t capacity, LiveRequests& requests, Batcher& batcher,
-          SimulationObserver& observer);
+          SimulationObserver& observer, std::int32_t index = 0);
 
   /// Queues a request that arrives now, or rejects it where it never fits.
   absl::Status Offer(TraceRequest request);
@@ -101,10 +101,12 @@ class Replica {
   void EnterQueue(Life& life) const;
   void LeaveQueue(Life& life) const;
 
-  // What the ledger says of a step, and slots that are taken for later ones.
+  // What the ledger says of a step, slots that are taken for later ones, and
+  // what the step works on.
   struct Held {
     CauseSlots slots;
     std::int64_t ahead = 0;
+    StepWork work = {};
   };
   // What sequences are granted as a step begins.
   struct Granted {
@@ -138,6 +140,7 @@ class Replica {
   LiveRequests& requests_;
   Batcher& batcher_;
   SimulationObserver& observer_;
+  const std::int32_t index_;
 
   std::int64_t now_ns_ = 0;
   SlotLedger ledger_;        // by request id

@@ -182,7 +182,8 @@ absl::StatusOr<SimulationTotals> RunEngines(
   replicas.reserve(engines.size());
   for (const std::unique_ptr<Engine>& engine : engines) {
     replicas.emplace_back(rule, options, options.capacity.value(),
-                          engine->requests, *engine->batcher, observer);
+                          engine->requests, *engine->batcher, observer,
+                          static_cast<std::int32_t>(replicas.size()));
   }
   Router router(options.fleet, rule.policy().block_size, options.trace_block);
   ReplayLoop loop(options, **source, replicas, router, observer);

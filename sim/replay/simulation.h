@@ -17,6 +17,7 @@
 #include "sim/clock/step_time.h"
 #include "sim/hitcurve/hit_counts.h"
 #include "sim/replay/fleet_options.h"
+#include "sim/replay/memory_visitor.h"
 #include "sim/replay/policy.h"
 #include "sim/trace/request_source.h"
 #include "sim/trace/trace_request.h"
@@ -76,6 +77,7 @@ inline constexpr std::int32_t kLivelockPreemptions = 3;
 /// There is one for each engine step, with what the step computes in place,
 /// and one for each wait for an arrival.
 struct Sample {
+  std::int32_t replica = 0;  ///< of a fleet
   std::int64_t begin_ns = 0;
   std::int64_t duration_ns = 0;
   bool is_step = false;  ///< one engine step, not a wait for an arrival
@@ -87,6 +89,7 @@ struct Sample {
   /// nothing waits.
   Cause blocked = Cause::kIdle;
   std::int64_t largest_free_slots = 0;
+  StepWork work = {};  ///< of the step
 };
 
 /// What became of one request. Times are -1 where it never happened.
@@ -115,6 +118,18 @@ class SimulationObserver {
   virtual void OnSample(const Sample& sample) = 0;
   /// When the request has finished or is rejected.
   virtual void OnRequest(const RequestRecord& record) = 0;
+  /// `TraceRequest::id` of who starts to run at `now_ns`, for the first time or
+  /// again, and of whose memory is taken away; before the sample of that time.
+  virtual void OnAdmission(std::int64_t /*request*/, std::int64_t /*now_ns*/) {}
+  virtual void OnPreemption(std::int64_t /*request*/, std::int64_t /*now_ns*/) {
+  }
+  /// Whether `WatchMemory` ever names anybody.
+  [[nodiscard]] virtual bool WatchesMemory() const { return false; }
+  /// Polled after every sample: who wants to see the memory that it is of;
+  /// null: nobody. Policies that only count memory show none.
+  virtual MemoryVisitor* WatchMemory(const Sample& /*sample*/) {
+    return nullptr;
+  }
   /// Polled at every step: true stops the simulation (Cancelled).
   virtual bool ShouldStop() { return false; }
 };

@@ -2,10 +2,12 @@
 #include "sim/report/canonical_json.h"
 
 #include <cstddef>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
 #include "sim/report/decimal.h"
+#include "sim/trace/sha256.h"
 
 namespace pagedkv::sim {
 namespace {
@@ -53,6 +55,21 @@ std::string CanonicalText(const json& document) {
   AppendCanonical(document, 0, text);
   text += '\n';
   return text;
+}
+
+std::string HashOfDocument(const json& document) {
+  json hashed = document;
+  hashed.erase("hash");
+  hashed.erase("run");
+  Sha256 hash;
+  hash.Update(CanonicalText(hashed));
+  return hash.Finish();
+}
+
+std::string SealedText(json document, json run) {
+  document["hash"] = HashOfDocument(document);
+  document["run"] = std::move(run);
+  return CanonicalText(document);
 }
 
 }  // namespace pagedkv::sim

@@ -3,20 +3,14 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
-#include "absl/numeric/int128.h"
 #include "absl/strings/str_format.h"
 
 #include "sim/report/decimal.h"
+#include "sim/report/window_means.h"
 
 namespace pagedkv::sim {
 namespace {
-
-/// sum / weight in thousandths, rounded half up. REQUIRES: weight > 0.
-std::int64_t MeanThousandths(absl::int128 sum, absl::int128 weight) {
-  return static_cast<std::int64_t>((sum * 1000 + weight / 2) / weight);
-}
 
 std::string TimeOrEmpty(std::int64_t nanoseconds) {
   return nanoseconds < 0 ? "" : NanosecondsToSeconds(nanoseconds);
@@ -27,29 +21,18 @@ std::string TimeOrEmpty(std::int64_t nanoseconds) {
 std::string TimeseriesRows(std::string_view policy_id,
                            const RunStatistics& statistics) {
   std::string rows;
-  for (std::size_t i = 0; i < statistics.windows().size(); ++i) {
-    const StatisticsWindow& window = statistics.windows()[i];
-    const ExactIntegrals& time = window.time;
-    if (time.weight == 0) continue;
-    absl::int128 total = 0;
-    for (absl::int128 slots : time.slots) total += slots;
-    const std::int64_t capacity = MeanThousandths(total, time.weight);
-
-    absl::StrAppendFormat(
-        &rows, "%s,%s,%s,%s", policy_id,
-        NanosecondsToSeconds(static_cast<std::int64_t>(i) *
-                             statistics.window_ns()),
-        NanosecondsToSeconds(static_cast<std::int64_t>(time.weight)),
-        ThousandthsToString(capacity));
-    for (std::int64_t share : Apportion(time.slots, capacity)) {
-      rows += ',' + ThousandthsToString(share);
+  for (const WindowMeans& window : MeansOfWindows(statistics)) {
+    absl::StrAppendFormat(&rows, "%s,%s,%s,%s", policy_id,
+                          NanosecondsToSeconds(window.begin_ns),
+                          NanosecondsToSeconds(window.length_ns),
+                          ThousandthsToString(window.capacity));
+    for (std::int64_t slots : window.causes) {
+      rows += ',' + ThousandthsToString(slots);
     }
     absl::StrAppendFormat(
-        &rows, ",%s,%s,%d,%s\n",
-        ThousandthsToString(MeanThousandths(time.running, time.weight)),
-        ThousandthsToString(MeanThousandths(time.waiting, time.weight)),
-        window.preemptions,
-        ThousandthsToString(MeanThousandths(time.largest_free, time.weight)));
+        &rows, ",%s,%s,%d,%s\n", ThousandthsToString(window.running),
+        ThousandthsToString(window.waiting), window.preemptions,
+        ThousandthsToString(window.largest_free));
   }
   return rows;
 }

@@ -183,6 +183,10 @@ Metrics ComputeMetrics(const RunStatistics& statistics, const Policy& policy,
     const double free = Sum(pool - allocated - tail, selection.total);
     if (free > 0) metrics.frag_index = 1 - selection.total.largest_free / free;
   }
+  const double pool_time = Sum(pool, Rounded(time));
+  if (pool_time > 0) {
+    metrics.waste_of_pool = Sum(waste, Rounded(time)) / pool_time;
+  }
   if (clock != ClockKind::kIteration) {
     constexpr double kNanosecondsPerHour = 3.6e12;
     metrics.waste_slot_hours = Sum(waste, Rounded(time)) / kNanosecondsPerHour;

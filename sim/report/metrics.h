@@ -54,6 +54,8 @@ struct Metrics {
 
   /// 1 - largest free chunk / free slots; contiguous policies only.
   std::optional<double> frag_index;
+  /// Waste as a share of the pool, by time over the whole run.
+  std::optional<double> waste_of_pool;
   /// Integral of the waste over the whole run in slot hours; missing where
   /// time counts steps.
   std::optional<double> waste_slot_hours;

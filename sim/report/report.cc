@@ -94,6 +94,13 @@ std::vector<std::string> Report::Warnings() const {
     }
     if (result.metrics.fell_back) fell_back.push_back(id);
   }
+  if (kv_cache_groups) {
+    warnings.push_back(absl::StrFormat(
+        "the layers of %s keep different tokens: the policies hold all tokens "
+        "of the requests in all layers, and neither images nor states; what "
+        "its %d KV cache groups would hold is shown apart",
+        model.name, kv_cache_groups->groups.size()));
+  }
   if (!fell_back.empty()) {
     warnings.push_back(absl::StrFormat(
         "%s: nothing is left of window %s without warm-up and drain: the "
@@ -117,6 +124,27 @@ std::optional<double> Report::WasteGbHours(const PolicyResult& result) const {
   }
   return *result.metrics.waste_slot_hours *
          static_cast<double>(model.kv_bytes_per_token->value()) / kBytesPerGb;
+}
+
+ReportCost Report::Cost(const PolicyResult& result) const {
+  ReportCost cost;
+  if (!simulation.demand && result.metrics.waste_of_pool) {
+    cost.gpu_equivalent =
+        *result.metrics.waste_of_pool * static_cast<double>(num_gpus());
+  }
+  if (!usd_per_gpu_hour || !HasTimes()) return cost;
+  constexpr double kNanosecondsPerHour = 3.6e12;
+  const double usd_per_gpu = *usd_per_gpu_hour *
+                             static_cast<double>(result.totals.end_ns) /
+                             kNanosecondsPerHour;
+  if (cost.gpu_equivalent) cost.usd = *cost.gpu_equivalent * usd_per_gpu;
+  const std::int64_t tokens = result.latency.output_tokens();
+  if (tokens > 0) {
+    cost.usd_per_million_output_tokens = 1e6 * static_cast<double>(num_gpus()) *
+                                         usd_per_gpu /
+                                         static_cast<double>(tokens);
+  }
+  return cost;
 }
 
 std::optional<Bytes> Report::SlotBytes(std::int64_t slots) const {

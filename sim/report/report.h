@@ -9,6 +9,7 @@
 
 #include "pagedkv/types.h"
 #include "sim/replay/simulation.h"
+#include "sim/report/kv_group_use.h"
 #include "sim/report/latency_statistics.h"
 #include "sim/report/metrics.h"
 #include "sim/report/request_statistics.h"
@@ -37,6 +38,18 @@ struct ReportPool {
   std::optional<Bytes> bytes;       ///< missing: unbounded, or not known
   std::string source;               ///< "explicit", "gpu" or "demand"
   std::string description;          ///< for people: which options made it
+  std::int64_t num_gpus = 1;        ///< that one replica's pool is spread over
+};
+
+/// What a policy's waste amounts to over the whole run.
+struct ReportCost {
+  /// GPUs whose memory is wasted: the waste as a share of the pool, by time,
+  /// times the GPUs.
+  std::optional<double> gpu_equivalent;  ///< missing: there is no pool
+  // In US dollars; missing without a price, or where time counts steps.
+  std::optional<double> usd;  ///< of these GPUs, for the time of the run
+  /// Of all GPUs for the time of the run, by the tokens of what finished.
+  std::optional<double> usd_per_million_output_tokens;
 };
 
 /// What no prefix cache hits more than, from 0 to 1, weighted by blocks.
@@ -67,6 +80,10 @@ struct Report {
   Weight weight = Weight::kTime;
   WindowKind window = WindowKind::kBusy;  ///< as asked for
   std::vector<PolicyResult> results;
+  /// Of the requests that the baseline finished; missing for a model whose
+  /// layers all keep the same tokens, or that is not known.
+  std::optional<KvGroupsReport> kv_cache_groups = {};
+  std::optional<double> usd_per_gpu_hour = {};
   std::string version;
   std::optional<double> wall_s;  ///< missing: not recorded
 
@@ -89,6 +106,11 @@ struct Report {
   /// level; missing where none was asked for.
   [[nodiscard]] std::optional<double> GoodputPct(
       const PolicyResult& result) const;
+  /// Of all replicas.
+  [[nodiscard]] std::int64_t num_gpus() const {
+    return pool.num_gpus * simulation.fleet.num_replicas;
+  }
+  [[nodiscard]] ReportCost Cost(const PolicyResult& result) const;
   /// What a reader of the figures must know, one line each: requests that were
   /// dropped or rejected, windows that had to be widened, requests without
   /// progress.

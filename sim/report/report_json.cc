@@ -10,7 +10,7 @@
 
 #include "sim/replay/router.h"
 #include "sim/report/canonical_json.h"
-#include "sim/trace/sha256.h"
+#include "sim/report/kv_group_json.h"
 
 namespace pagedkv::sim {
 namespace {
@@ -224,6 +224,13 @@ json GoodputToJson(const Report& report, const PolicyResult& result) {
            OrNull(report.PerSecond(result, result.latency.num_good()))}};
 }
 
+json ToJson(const ReportCost& cost) {
+  return {{"gpu_equiv", OrNull(cost.gpu_equivalent)},
+          {"usd", OrNull(cost.usd)},
+          {"usd_per_million_output_tokens",
+           OrNull(cost.usd_per_million_output_tokens)}};
+}
+
 json ResultToJson(const Report& report, const PolicyResult& result) {
   const Metrics& metrics = result.metrics;
   const SimulationTotals& totals = result.totals;
@@ -259,6 +266,7 @@ json ResultToJson(const Report& report, const PolicyResult& result) {
         {"internal", ToJson(metrics.internal_pct)},
         {"external_and_others", ToJson(metrics.external_and_others_pct)}}},
       {"waste_gb_hours", OrNull(report.WasteGbHours(result))},
+      {"cost", ToJson(report.Cost(result))},
       {"batch", batch},
       {"capacity_gain", OrNull(report.CapacityGain(result))},
       {"peak_slots", totals.peak_slots},
@@ -352,19 +360,17 @@ json ToJson(const ServiceLevel& level) {
 
 }  // namespace
 
-std::string ReportToJson(const Report& report) {
+nlohmann::json ReportToDocument(const Report& report) {
   const SimulationOptions& options = report.simulation;
   json policies = json::array();
   json results = json::object();
-  std::int64_t num_events = 0;
   for (const PolicyResult& result : report.results) {
     policies.push_back(PolicyToJson(result.policy, options));
     results[result.policy.id()] = ResultToJson(report, result);
-    num_events += result.num_events;
   }
   const std::optional<TokenCount>& slots = report.pool.slots;
   json document = {
-      {"schema", "pagedkv.report/1"},
+      {"schema", kReportSchema},
       {"inputs", InputsToJson(report)},
       {"model",
        {{"name", report.model.name},
@@ -375,6 +381,9 @@ std::string ReportToJson(const Report& report) {
         {"bytes", OrNull(report.pool.bytes)},
         {"source", report.pool.source}}},
       {"clock", ClockToJson(options)},
+      {"cost",
+       {{"gpus", report.num_gpus()},
+        {"usd_per_gpu_hour", OrNull(report.usd_per_gpu_hour)}}},
       {"service_level", ToJson(report.level)},
       {"limits",
        {{"max_num_seqs", options.max_num_seqs},
@@ -386,17 +395,25 @@ std::string ReportToJson(const Report& report) {
       {"policies", policies},
       {"baseline", report.results.front().policy.id()},
       {"results", results},
+      {"kv_cache_groups", report.kv_cache_groups
+                              ? KvGroupsToJson(*report.kv_cache_groups)
+                              : json(nullptr)},
       {"warnings", report.Warnings()}};
   if (options.fleet.num_replicas > 1 || !options.fleet.outages.empty()) {
     document["fleet"] = FleetToJson(options.fleet);
   }
-  Sha256 hash;
-  hash.Update(CanonicalText(document));
-  document["hash"] = hash.Finish();
-  document["run"] = {{"version", report.version},
+  return document;
+}
+
+std::string ReportToJson(const Report& report) {
+  std::int64_t num_events = 0;
+  for (const PolicyResult& result : report.results) {
+    num_events += result.num_events;
+  }
+  return SealedText(ReportToDocument(report),
+                    {{"version", report.version},
                      {"wall_s", OrNull(report.wall_s)},
-                     {"events", num_events}};
-  return CanonicalText(document);
+                     {"events", num_events}});
 }
 
 }  // namespace pagedkv::sim

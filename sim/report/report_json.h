@@ -3,16 +3,21 @@
 #define SIM_REPORT_REPORT_JSON_H_
 
 #include <string>
+#include <string_view>
+
+#include "nlohmann/json.hpp"
 
 #include "sim/report/report.h"
 
 namespace pagedkv::sim {
 
-/// The report as `pagedkv.report/1` (report.schema.json), in one canonical
-/// text: keys sorted, two spaces of indentation, every fraction with six
-/// decimals, units in names, a line break at the end. `hash` is the SHA-256 of
-/// that text as it is without the members `hash` and `run`, so that it does not
-/// depend on who ran it and how long it took.
+inline constexpr std::string_view kReportSchema = "pagedkv.report/1";
+
+/// All that is hashed: the report without its members `hash` and `run`.
+nlohmann::json ReportToDocument(const Report& report);
+
+/// The report as `pagedkv.report/1` (report.schema.json) in canonical text
+/// (canonical_json.h), sealed with its hash; units are in names.
 std::string ReportToJson(const Report& report);
 
 }  // namespace pagedkv::sim

@@ -7,24 +7,23 @@
 #include <cstdint>
 #include <optional>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 
 #include "sim/replay/router.h"
+#include "sim/report/block_size_knee.h"
 #include "sim/report/decimal.h"
+#include "sim/report/kv_group_table.h"
+#include "sim/report/text_table.h"
+#include "sim/report/worst_requests.h"
 
 namespace pagedkv::sim {
 namespace {
 
 using Row = std::vector<std::string>;
-
-/// What is printed as text or Markdown: a line for each policy.
-struct Table {
-  Row columns;
-  std::vector<Row> rows;
-};
 
 constexpr std::string_view kNone = "-";
 
@@ -92,29 +91,6 @@ Row LatencyRow(const Report& report, const PolicyResult& result) {
           one_decimal(report.PerSecond(result, latency.output_tokens())),
           requests ? absl::StrFormat("%.3f", *requests) : std::string(kNone),
           one_decimal(report.GoodputPct(result))};
-}
-
-/// Memory first; times where the clock models them.
-std::vector<Table> TablesOf(const Report& report) {
-  std::vector<Table> tables = {
-      {.columns = {"policy", "token % +-", "reserved %", "internal %",
-                   "ext & other %", "batch", "vs base", "preempt",
-                   "GB-h wasted"},
-       .rows = {}}};
-  if (report.HasTimes()) {
-    tables.push_back(
-        {.columns = {"policy", "TTFT p50 s", "p90", "p99", "TPOT p50 ms", "p99",
-                     "e2e p50 s", "p99", "queue p99 s", "tokens/s",
-                     "requests/s", "goodput %"},
-         .rows = {}});
-  }
-  for (const PolicyResult& result : report.results) {
-    tables[0].rows.push_back(MemoryRow(report, result));
-    if (report.HasTimes()) {
-      tables[1].rows.push_back(LatencyRow(report, result));
-    }
-  }
-  return tables;
 }
 
 /// A size with its binary unit; exact bytes are in the report.
@@ -202,16 +178,6 @@ std::string ServiceLevelLine(const ServiceLevel& level) {
   return "goodput: " + absl::StrJoin(limits, " and ");
 }
 
-std::vector<std::string> HeadLines(const Report& report) {
-  std::vector<std::string> lines = {PoolLine(report), WorkloadLine(report),
-                                    ConditionsLine(report)};
-  if (report.simulation.clock == ClockKind::kModel) {
-    lines.push_back("step times: " + report.simulation.step_time.source);
-  }
-  if (report.level.given()) lines.push_back(ServiceLevelLine(report.level));
-  return lines;
-}
-
 std::string HitLine(const PolicyResult& result) {
   const HitRates rates = result.totals.hits.rates();
   std::string line = absl::StrFormat(
@@ -240,8 +206,59 @@ std::string FleetLine(const Report& report, const PolicyResult& result) {
       absl::StrJoin(shares, ", "), Grouped(lost));
 }
 
-/// Figures that only some policies or modes have.
-std::vector<std::string> FootLines(const Report& report) {
+/// The requests that wasted most of what they were granted.
+std::string WorstLine(const PolicyResult& result, std::size_t num_worst) {
+  std::vector<std::string> worst;
+  for (const RequestWaste& request : result.requests.worst()) {
+    if (request.waste_slots == 0 || worst.size() == num_worst) break;
+    worst.push_back(
+        absl::StrFormat("%d (%s)", request.id, Grouped(request.waste_slots)));
+  }
+  return absl::StrFormat(
+      "%s: half of the requests waste at most %s slots each, 99 of 100 at most "
+      "%s%s%s",
+      result.policy.id(), Grouped(result.requests.WasteQuantile(0.50)),
+      Grouped(result.requests.WasteQuantile(0.99)),
+      worst.empty() ? "" : "; most: request ", absl::StrJoin(worst, ", "));
+}
+
+std::string PreemptionLine(const PolicyResult& result) {
+  const SimulationTotals& totals = result.totals;
+  return absl::StrFormat(
+      "%s: preempts one request up to %s times and computes %s tokens again; "
+      "%s without progress (livelock)",
+      result.policy.id(), Grouped(totals.max_preemptions_per_request),
+      Grouped(totals.recomputed_tokens),
+      totals.livelocked_requests == 0
+          ? "no request"
+          : Grouped(totals.livelocked_requests) + " requests");
+}
+
+std::string CostLine(const Report& report, const PolicyResult& result) {
+  const ReportCost cost = report.Cost(result);
+  std::string line = result.policy.id();
+  const char* separator = ": ";
+  if (cost.gpu_equivalent) {
+    absl::StrAppendFormat(&line, "%swaste is the memory of %.3f of %d GPUs",
+                          separator, *cost.gpu_equivalent, report.num_gpus());
+    separator = ", ";
+  }
+  if (cost.usd) {
+    absl::StrAppendFormat(&line, "%s%.4f USD in this run", separator,
+                          *cost.usd);
+    separator = ", ";
+  }
+  if (cost.usd_per_million_output_tokens) {
+    absl::StrAppendFormat(&line, "%s%.4f USD per million output tokens in all",
+                          separator, *cost.usd_per_million_output_tokens);
+  }
+  return line;
+}
+
+/// Figures that only some policies or modes have; at most so many of the worst
+/// requests of each policy.
+std::vector<std::string> FootLines(const Report& report,
+                                   std::size_t num_worst) {
   std::vector<std::string> lines;
   for (const PolicyResult& result : report.results) {
     const SimulationTotals& totals = result.totals;
@@ -258,100 +275,115 @@ std::vector<std::string> FootLines(const Report& report) {
           result.policy.id(), SlotsAndBytes(report, totals.copied_slots),
           SlotsAndBytes(report, totals.transient_peak_slots)));
     }
+    if (result.requests.num_finished() > 0) {
+      lines.push_back(WorstLine(result, num_worst));
+    }
+    if (totals.preemptions > 0) lines.push_back(PreemptionLine(result));
+    if (report.usd_per_gpu_hour) lines.push_back(CostLine(report, result));
+  }
+  if (const auto knee = FindBlockSizeKnee(BlockSizePoints(report))) {
+    lines.push_back(knee->Sentence());
   }
   return lines;
 }
 
-void AppendText(const Table& table, std::string& text) {
-  std::vector<int> widths;
-  for (std::size_t i = 0; i < table.columns.size(); ++i) {
-    std::size_t width = table.columns[i].size();
-    for (const Row& row : table.rows) width = std::max(width, row[i].size());
-    widths.push_back(static_cast<int>(width));
-  }
-  const auto append_line = [&](const Row& cells) {
-    for (std::size_t i = 0; i < cells.size(); ++i) {
-      // The names to the left, the figures to the right.
-      if (i == 0) {
-        absl::StrAppendFormat(&text, "%-*s", widths[i], cells[i]);
-      } else {
-        absl::StrAppendFormat(&text, " | %*s", widths[i], cells[i]);
-      }
-    }
-    text += '\n';
-  };
-  append_line(table.columns);
-  for (const Row& row : table.rows) append_line(row);
-}
-
-void AppendMarkdown(const Table& table, std::string& text) {
-  const auto append_line = [&](const Row& cells) {
-    for (const std::string& cell : cells) {
-      absl::StrAppendFormat(&text, "| %s ", cell);
-    }
-    text += "|\n";
-  };
-  append_line(table.columns);
-  for (std::size_t i = 0; i < table.columns.size(); ++i) {
-    text += i == 0 ? "|---" : "|---:";
-  }
-  text += "|\n";
-  for (const Row& row : table.rows) append_line(row);
-}
-
 /// Mean and quantiles in seconds for a CSV, or so many empty cells.
 void AppendLatencyCells(bool known, const LatencyHistogram& histogram,
-                        std::string& text) {
+                        Row& row) {
   if (!known || histogram.count() == 0) {
-    text += ",,,,";
+    row.insert(row.end(), 4, "");
     return;
   }
-  text += ',' + FixedDecimal(*histogram.Mean() * 1e-9);
+  row.push_back(FixedDecimal(*histogram.Mean() * 1e-9));
   for (const double quantile : {0.50, 0.90, 0.99}) {
-    text +=
-        ',' +
-        FixedDecimal(static_cast<double>(*histogram.Quantile(quantile)) * 1e-9);
+    row.push_back(FixedDecimal(
+        static_cast<double>(*histogram.Quantile(quantile)) * 1e-9));
   }
 }
 
 }  // namespace
 
-std::string SummaryToText(const Report& report) {
-  std::string text = absl::StrJoin(HeadLines(report), "\n") + '\n';
-  for (const Table& table : TablesOf(report)) {
-    text += '\n';
-    AppendText(table, text);
+std::vector<std::string> SummaryHeadLines(const Report& report) {
+  std::vector<std::string> lines = {PoolLine(report), WorkloadLine(report),
+                                    ConditionsLine(report)};
+  if (report.simulation.clock == ClockKind::kModel) {
+    lines.push_back("step times: " + report.simulation.step_time.source);
   }
-  const std::vector<std::string> foot = FootLines(report);
+  if (report.level.given()) lines.push_back(ServiceLevelLine(report.level));
+  return lines;
+}
+
+std::vector<TextTable> SummaryTables(const Report& report) {
+  std::vector<TextTable> tables = {
+      {.header = {"policy", "token % +-", "reserved %", "internal %",
+                  "ext & other %", "batch", "vs base", "preempt",
+                  "GB-h wasted"},
+       .rows = {}}};
+  if (report.HasTimes()) {
+    tables.push_back(
+        {.header = {"policy", "TTFT p50 s", "p90", "p99", "TPOT p50 ms", "p99",
+                    "e2e p50 s", "p99", "queue p99 s", "tokens/s", "requests/s",
+                    "goodput %"},
+         .rows = {}});
+  }
+  for (const PolicyResult& result : report.results) {
+    tables[0].rows.push_back(MemoryRow(report, result));
+    if (report.HasTimes()) {
+      tables[1].rows.push_back(LatencyRow(report, result));
+    }
+  }
+  return tables;
+}
+
+std::string SummaryToText(const Report& report) {
+  std::string text = absl::StrJoin(SummaryHeadLines(report), "\n") + '\n';
+  for (const TextTable& table : SummaryTables(report)) {
+    text += '\n' + TableToText(table);
+  }
+  const std::vector<std::string> foot = FootLines(report, /*num_worst=*/3);
   if (!foot.empty()) text += '\n' + absl::StrJoin(foot, "\n") + '\n';
+  if (report.kv_cache_groups) {
+    text += '\n' + KvGroupsToText(*report.kv_cache_groups);
+  }
   return text;
 }
 
 std::string SummaryToMarkdown(const Report& report) {
   std::string text = "# KV memory by policy\n\n";
-  for (const std::string& line : HeadLines(report)) text += "- " + line + '\n';
-  for (const Table& table : TablesOf(report)) {
-    text += '\n';
-    AppendMarkdown(table, text);
+  for (const std::string& line : SummaryHeadLines(report)) {
+    text += "- " + line + '\n';
   }
-  std::vector<std::string> foot = FootLines(report);
+  for (const TextTable& table : SummaryTables(report)) {
+    text += '\n' + TableToMarkdown(table);
+  }
+  std::vector<std::string> foot = FootLines(report, kNumWorst);
   for (const std::string& warning : report.Warnings()) {
     foot.push_back("warning: " + warning);
   }
   if (!foot.empty()) text += '\n';
   for (const std::string& line : foot) text += "- " + line + '\n';
+  if (report.kv_cache_groups) {
+    text += '\n' + KvGroupsToMarkdown(*report.kv_cache_groups);
+  }
   return text;
 }
 
-std::string SummaryToCsv(const Report& report) {
-  std::string text =
-      "policy,weight,window,max_seq_len,token_pct,token_pct_lo,token_pct_hi,"
-      "reserved_pct,internal_pct,external_and_others_pct,batch_mean,"
-      "capacity_gain,preemptions,waste_gb_hours,ttft_mean_s,ttft_p50_s,"
-      "ttft_p90_s,ttft_p99_s,tpot_mean_s,tpot_p50_s,tpot_p90_s,tpot_p99_s,"
-      "e2e_mean_s,e2e_p50_s,e2e_p90_s,e2e_p99_s,queue_mean_s,queue_p50_s,"
-      "queue_p90_s,queue_p99_s,output_tokens_per_s,requests_per_s,"
-      "goodput_pct\n";
+TextTable SummaryCsvTable(const Report& report) {
+  TextTable table;
+  table.header = {"policy",       "weight",
+                  "window",       "max_seq_len",
+                  "token_pct",    "token_pct_lo",
+                  "token_pct_hi", "reserved_pct",
+                  "internal_pct", "external_and_others_pct",
+                  "batch_mean",   "capacity_gain",
+                  "preemptions",  "waste_gb_hours"};
+  for (const char* name : {"ttft", "tpot", "e2e", "queue"}) {
+    for (const char* statistic : {"mean", "p50", "p90", "p99"}) {
+      table.header.push_back(absl::StrFormat("%s_%s_s", name, statistic));
+    }
+  }
+  table.header.insert(table.header.end(),
+                      {"output_tokens_per_s", "requests_per_s", "goodput_pct"});
   const auto mean = [](const std::optional<Estimate>& estimate) {
     return estimate ? FixedDecimal(estimate->mean) : "";
   };
@@ -366,26 +398,35 @@ std::string SummaryToCsv(const Report& report) {
       lo = metrics.token_pct->interval->lo;
       hi = metrics.token_pct->interval->hi;
     }
-    absl::StrAppendFormat(
-        &text, "%s,%s,%s,%d,%s,%s,%s,%s,%s,%s,%s,%s,%d,%s", result.policy.id(),
-        WeightName(report.weight), WindowName(metrics.window),
-        report.model.max_sequence_tokens.value(), mean(metrics.token_pct),
-        number(lo), number(hi), mean(metrics.reserved_pct),
-        mean(metrics.internal_pct), mean(metrics.external_and_others_pct),
-        mean(metrics.batch_mean), number(report.CapacityGain(result)),
-        result.totals.preemptions, number(report.WasteGbHours(result)));
+    Row row = {result.policy.id(),
+               std::string(WeightName(report.weight)),
+               std::string(WindowName(metrics.window)),
+               absl::StrFormat("%d", report.model.max_sequence_tokens.value()),
+               mean(metrics.token_pct),
+               number(lo),
+               number(hi),
+               mean(metrics.reserved_pct),
+               mean(metrics.internal_pct),
+               mean(metrics.external_and_others_pct),
+               mean(metrics.batch_mean),
+               number(report.CapacityGain(result)),
+               absl::StrFormat("%d", result.totals.preemptions),
+               number(report.WasteGbHours(result))};
     const LatencyStatistics& latency = result.latency;
-    AppendLatencyCells(report.HasArrivals(), latency.ttft(), text);
-    AppendLatencyCells(report.HasTimes(), latency.tpot(), text);
-    AppendLatencyCells(report.HasArrivals(), latency.e2e(), text);
-    AppendLatencyCells(report.HasArrivals(), latency.queue(), text);
-    absl::StrAppendFormat(
-        &text, ",%s,%s,%s\n",
-        number(report.PerSecond(result, latency.output_tokens())),
-        number(report.PerSecond(result, latency.num_finished())),
-        number(report.GoodputPct(result)));
+    AppendLatencyCells(report.HasArrivals(), latency.ttft(), row);
+    AppendLatencyCells(report.HasTimes(), latency.tpot(), row);
+    AppendLatencyCells(report.HasArrivals(), latency.e2e(), row);
+    AppendLatencyCells(report.HasArrivals(), latency.queue(), row);
+    row.push_back(number(report.PerSecond(result, latency.output_tokens())));
+    row.push_back(number(report.PerSecond(result, latency.num_finished())));
+    row.push_back(number(report.GoodputPct(result)));
+    table.rows.push_back(std::move(row));
   }
-  return text;
+  return table;
+}
+
+std::string SummaryToCsv(const Report& report) {
+  return TableToCsv(SummaryCsvTable(report));
 }
 
 }  // namespace pagedkv::sim

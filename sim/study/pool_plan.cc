@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
 
+#include "pagedkv/kv_cache_plan.h"
 #include "pagedkv/kv_geometry.h"
 #include "pagedkv/types.h"
 #include "sim/catalogue/gpu_catalogue.h"
@@ -101,7 +102,7 @@ absl::StatusOr<Bytes> GpuBudget(const SimOptions& options,
   absl::StatusOr<Bytes> budget = KvMemory(memory);
   if (!budget.ok()) return InOption("--gpu", budget.status());
   if (budget->value() <= 0) {
-    return OptionError(absl::StrFormat(
+    return absl::FailedPreconditionError(absl::StrFormat(
         "--gpu %s: model %s leaves no memory for KV: weights take %s of %s "
         "GiB on each of %d GPUs (--tp or --pp spread it over more)",
         gpu->name, model.report.name, FormatGib(memory.weights),
@@ -157,6 +158,13 @@ absl::StatusOr<ModelPlan> PlanModel(const SimOptions& options,
     plan.report.kv_bytes_per_token = bytes_per_token;
     plan.report.max_sequence_tokens = spec.max_seq_len;
     plan.report.max_is_models_own = true;
+    // Padded where it must be: the report shows what that costs.
+    absl::StatusOr<KvCachePlan> groups =
+        PlanKvCache(*geometry, {.pad_pages = true});
+    if (!groups.ok()) return groups.status();
+    if (groups->groups.size() > 1) {
+      plan.hybrid = HybridCache{*geometry, *std::move(groups)};
+    }
     plan.stages = *std::move(stages);
     plan.num_ranks = std::int64_t{tensor_parallel} * pipeline_parallel;
     plan.weights = spec.weights;
@@ -207,6 +215,7 @@ absl::StatusOr<ReportPool> PlanPool(const SimOptions& options,
     if (!status.ok()) return status;
   }
   ReportPool pool;
+  pool.num_gpus = model.num_ranks;
   if (options.demand) {
     pool.source = "demand";
     return pool;
@@ -244,7 +253,7 @@ absl::StatusOr<ReportPool> PlanPool(const SimOptions& options,
   std::int64_t bytes = 0;
   const char* option = options.memory ? "--memory" : "--gpu";
   if (slots.value() < 1) {
-    return OptionError(absl::StrFormat(
+    return absl::FailedPreconditionError(absl::StrFormat(
         "%s: the %s B on each GPU hold no token (%s B in all)", option,
         Grouped(budget->value()), Grouped(token_bytes->value())));
   }

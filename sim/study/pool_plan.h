@@ -11,6 +11,7 @@
 #include "pagedkv/kv_geometry.h"
 #include "pagedkv/types.h"
 #include "sim/catalogue/model_config.h"
+#include "sim/report/kv_group_use.h"
 #include "sim/report/report.h"
 #include "sim/study/sim_options.h"
 
@@ -22,6 +23,8 @@ struct ModelPlan {
   /// What each rank of each pipeline stage holds; empty if only the bytes per
   /// token are known, or not even they.
   std::vector<KvGeometry> stages;
+  /// The whole model on one rank; only if its layers keep different tokens.
+  std::optional<HybridCache> hybrid;
   std::int64_t num_ranks = 1;
   Bytes weights{0};               ///< of the whole model; 0: not known
   std::optional<ModelSpec> spec;  ///< missing: only bytes per token, or nothing

@@ -73,8 +73,11 @@ struct SimOptions {
   // Report.
   std::string weight = "time";
   std::optional<std::string> window;
+  std::optional<std::string> map_from;
+  std::optional<std::string> map_span;
   std::optional<std::string> slo_ttft;
   std::optional<std::string> slo_tpot;
+  std::optional<double> usd_per_gpu_hour;
 };
 
 }  // namespace pagedkv::sim

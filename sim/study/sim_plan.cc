@@ -53,22 +53,6 @@ absl::Status CheckCounts(const SimOptions& options) {
   return CheckRange("--seed", options.seed, 0, kMaxCount);
 }
 
-absl::StatusOr<std::vector<Policy>> ParsePolicies(const std::string& list) {
-  std::vector<Policy> policies;
-  for (const auto piece : absl::StrSplit(list, ',')) {
-    const std::string id(piece);
-    absl::StatusOr<Policy> policy = Policy::Parse(id);
-    if (!policy.ok()) return InOption("--policies", policy.status());
-    if (std::find(policies.begin(), policies.end(), *policy) !=
-        policies.end()) {
-      return OptionError(
-          absl::StrFormat("--policies: '%s' is given more than once", id));
-    }
-    policies.push_back(*policy);
-  }
-  return policies;
-}
-
 absl::StatusOr<WorkloadOptions> PlanWorkload(const SimOptions& options) {
   if (options.trace.has_value() == options.workload.has_value()) {
     return OptionError("give either --trace FILE or --workload NAME");
@@ -273,6 +257,33 @@ absl::StatusOr<WindowKind> ParseWindow(const std::string& text) {
       "unknown --window '%s': use all, busy or saturated", text));
 }
 
+/// Where the queue is saturated from the start, so is the memory, and a stretch
+/// from there shows each sequence come and go. Elsewhere nobody knows
+/// beforehand where it gets tight: the map is of the whole run.
+absl::StatusOr<MemoryMapOptions> PlanMemoryMap(const SimOptions& options,
+                                               bool saturated) {
+  constexpr std::int64_t kSaturatedSamples = 1'920;  // 8 for each frame
+  MemoryMapOptions map;
+  if (options.map_from) {
+    const absl::StatusOr<std::int64_t> from =
+        ParseDurationNs(*options.map_from);
+    if (!from.ok()) return InOption("--map-from", from.status());
+    map.from_ns = *from;
+  }
+  if (options.map_span) {
+    const absl::StatusOr<std::int64_t> span =
+        ParseDurationNs(*options.map_span);
+    if (!span.ok()) return InOption("--map-span", span.status());
+    if (*span < 1 || *span > map.until_ns - map.from_ns) {
+      return OptionError("--map-span must be from 1ns to 292 years");
+    }
+    map.until_ns = map.from_ns + *span;
+  } else if (saturated) {
+    map.max_samples = kSaturatedSamples;
+  }
+  return map;
+}
+
 /// The block size that --num-blocks counts in, and that scales shared between
 /// tokens are laid out for.
 absl::StatusOr<BlockSize> PoolBlockSize(const SimOptions& options,
@@ -287,6 +298,22 @@ absl::StatusOr<BlockSize> PoolBlockSize(const SimOptions& options,
 }
 
 }  // namespace
+
+absl::StatusOr<std::vector<Policy>> ParsePolicies(const std::string& list) {
+  std::vector<Policy> policies;
+  for (const auto piece : absl::StrSplit(list, ',')) {
+    const std::string id(piece);
+    absl::StatusOr<Policy> policy = Policy::Parse(id);
+    if (!policy.ok()) return InOption("--policies", policy.status());
+    if (std::find(policies.begin(), policies.end(), *policy) !=
+        policies.end()) {
+      return OptionError(
+          absl::StrFormat("--policies: '%s' is given more than once", id));
+    }
+    policies.push_back(*policy);
+  }
+  return policies;
+}
 
 absl::StatusOr<SimPlan> MakeSimPlan(const SimOptions& options) {
   if (absl::Status status = CheckCounts(options); !status.ok()) return status;
@@ -309,6 +336,12 @@ absl::StatusOr<SimPlan> MakeSimPlan(const SimOptions& options) {
   if (!level.ok()) return level.status();
   plan.level = *level;
 
+  if (options.usd_per_gpu_hour && !(std::isfinite(*options.usd_per_gpu_hour) &&
+                                    *options.usd_per_gpu_hour > 0)) {
+    return OptionError("--usd-per-gpu-hour must be a positive number");
+  }
+  plan.usd_per_gpu_hour = options.usd_per_gpu_hour;
+
   const absl::StatusOr<Weight> weight = ParseWeight(options.weight);
   if (!weight.ok()) return weight.status();
   plan.weight = *weight;
@@ -321,6 +354,11 @@ absl::StatusOr<SimPlan> MakeSimPlan(const SimOptions& options) {
     plan.window = *window;
   }
 
+  const absl::StatusOr<MemoryMapOptions> map =
+      PlanMemoryMap(options, saturated);
+  if (!map.ok()) return map.status();
+  plan.memory_map = *map;
+
   const absl::StatusOr<BlockSize> block_size =
       PoolBlockSize(options, plan.policies);
   if (!block_size.ok()) return block_size.status();
@@ -332,6 +370,7 @@ absl::StatusOr<SimPlan> MakeSimPlan(const SimOptions& options) {
   if (!step_time.ok()) return step_time.status();
   plan.simulation.step_time = *std::move(step_time);
   plan.model = std::move(model->report);
+  plan.hybrid = std::move(model->hybrid);
   plan.pool = *std::move(pool);
   plan.simulation.max_sequence_tokens = plan.model.max_sequence_tokens;
   plan.simulation.capacity = plan.pool.slots.value_or(TokenCount(0));

@@ -2,21 +2,28 @@
 #ifndef SIM_STUDY_SIM_RUN_H_
 #define SIM_STUDY_SIM_RUN_H_
 
+#include <cstddef>
 #include <filesystem>
 #include <optional>
+#include <span>
+#include <vector>
 
 #include "absl/status/statusor.h"
 
 #include "sim/report/report.h"
 #include "sim/study/sim_plan.h"
+#include "sim/study/workload_cache.h"
 
 namespace pagedkv::sim {
 
 struct SimRunOptions {
   /// Where the files go; missing: nowhere. Made if it is not there.
   std::optional<std::filesystem::path> out;
+  /// Where the schedules go as a Chrome trace; missing: nowhere.
+  std::optional<std::filesystem::path> chrome_trace;
   bool timing = false;    ///< record the wall time, which differs every time
   bool progress = false;  ///< on stderr, a few times a second
+  std::size_t num_threads = 0;  ///< 0: as many as there are processors
 };
 
 /// Loads the workload, runs it through every policy, as many at a time as there
@@ -24,6 +31,19 @@ struct SimRunOptions {
 /// and otherwise none. Cancelled if it was interrupted (interrupt.h).
 absl::StatusOr<Report> RunSimPlan(const SimPlan& plan,
                                   const SimRunOptions& options);
+
+struct StudyOptions {
+  const char* command = "sim";  ///< for the progress
+  bool progress = false;        ///< on stderr, a few times a second
+  std::size_t num_threads = 0;  ///< 0: as many as there are processors
+};
+
+/// Runs every policy of every plan, as many at a time as there are threads; the
+/// reports do not depend on their number. No files are written. Cancelled if it
+/// was interrupted.
+absl::StatusOr<std::vector<Report>> RunSimPlans(std::span<const SimPlan> plans,
+                                                const StudyOptions& options,
+                                                WorkloadCache& workloads);
 
 }  // namespace pagedkv::sim
 

@@ -3,7 +3,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
+#include <limits>
 #include <span>
+#include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -19,8 +22,8 @@ namespace json = simdjson::ondemand;
 
 static_assert(LineReader::kPadding >= simdjson::SIMDJSON_PADDING);
 
-/// What a key means. Keys without a meaning are passed over unread: token ids,
-/// texts and tags would only cost memory here.
+/// What a key means. Keys without a meaning are passed over unread: texts and
+/// tags would only cost memory here.
 enum class Role {
   kArrival,
   kDelay,
@@ -32,6 +35,7 @@ enum class Role {
   kBlockTokens,
   kBlocks,
   kOutputBlocks,
+  kTokenIds,
 };
 
 constexpr std::string_view kBlockTokensKey = "block_tokens";
@@ -53,6 +57,7 @@ constexpr std::array kServingSimKeys = {
     Key{"arrival_time_ns", Role::kArrival},
     Key{"input_toks", Role::kPrompt},
     Key{"output_toks", Role::kOutput},
+    Key{"input_tok_ids", Role::kTokenIds},
 };
 constexpr std::array kQwenKeys = {
     Key{"timestamp", Role::kArrival},
@@ -150,9 +155,11 @@ bool VisitMembers(json::parser& parser, std::string_view line, RowError& error,
 
 class JsonlParser final : public RowParser {
  public:
-  JsonlParser(const JsonlFormat& format, bool timed, std::int32_t block_tokens)
+  JsonlParser(const JsonlFormat& format, bool timed, bool token_ids,
+              std::int32_t block_tokens)
       : format_(format),
         timed_(timed),
+        token_ids_(token_ids),
         block_tokens_(block_tokens > 0 ? block_tokens : format.block_tokens),
         names_sessions_(HasKey(format, Role::kPreviousSession)),
         names_rows_(HasKey(format, Role::kFollowsRow)) {}
@@ -171,6 +178,7 @@ class JsonlParser final : public RowParser {
     row.previous.clear();
     row.follows_row = -1;
     row.block_ids.clear();
+    row.token_ids.clear();
     row.output_block_ids.clear();
     bool has_arrival = false;
     bool has_delay = false;
@@ -180,6 +188,7 @@ class JsonlParser final : public RowParser {
     const auto visit = [&](std::string_view key, json::value value) {
       const Key* known = Find(key);
       if (known == nullptr) return true;
+      if (known->role == Role::kTokenIds && !token_ids_) return true;
       const std::string_view token = TrimEnd(value.raw_json_token());
       if (token == "null") return true;
       bool ok = true;
@@ -226,9 +235,11 @@ class JsonlParser final : public RowParser {
           ok = ParseTokens(token, row.output_tokens, error.message);
           break;
         case Role::kBlocks:
-          return ReadBlockIds(line, value, row.block_ids, error);
+          return ReadIds(line, known->name, value, row.block_ids, error);
         case Role::kOutputBlocks:
-          return ReadBlockIds(line, value, row.output_block_ids, error);
+          return ReadIds(line, known->name, value, row.output_block_ids, error);
+        case Role::kTokenIds:
+          return ReadIds(line, known->name, value, row.token_ids, error);
       }
       if (!ok) {
         error.column = ColumnOf(line, token.data());
@@ -240,6 +251,13 @@ class JsonlParser final : public RowParser {
     error.column = 1;
     if (!has_prompt) return Missing(Role::kPrompt, error);
     if (!has_output) return Missing(Role::kOutput, error);
+    if (!row.token_ids.empty() &&
+        std::cmp_not_equal(row.token_ids.size(), row.prompt_tokens)) {
+      error.message =
+          absl::StrCat(row.token_ids.size(), " token ids of a prompt of ",
+                       row.prompt_tokens, " tokens");
+      return false;
+    }
     if (!names_sessions_) row.previous = row.session;
     row.follows_turn = !has_arrival && has_delay;
     if (row.follows_turn) {
@@ -284,13 +302,18 @@ class JsonlParser final : public RowParser {
     return false;
   }
 
-  static bool ReadBlockIds(std::string_view line, json::value value,
-                           std::vector<std::uint64_t>& ids, RowError& error) {
+  /// An array of whole numbers, none beyond the greatest `Id`.
+  template <typename Id>
+  static bool ReadIds(std::string_view line, std::string_view key,
+                      json::value value, std::vector<Id>& ids,
+                      RowError& error) {
     const auto fail = [&](std::string_view token) {
       error.column = ColumnOf(line, token.data());
-      error.message =
-          absl::StrCat("hash_ids: expected an array of whole numbers, found ",
-                       Quote(TrimEnd(token)));
+      error.message = absl::StrCat(std::string(key),
+                                   ": expected an array of whole numbers "
+                                   "from 0 to ",
+                                   std::numeric_limits<Id>::max(), ", found ",
+                                   Quote(TrimEnd(token)));
       return false;
     };
     const std::string_view start = value.raw_json_token();
@@ -303,14 +326,18 @@ class JsonlParser final : public RowParser {
       }
       const std::string_view token = element.raw_json_token();
       std::uint64_t id = 0;
-      if (element.get_uint64().get(id) != simdjson::SUCCESS) return fail(token);
-      ids.push_back(id);
+      if (element.get_uint64().get(id) != simdjson::SUCCESS ||
+          std::cmp_greater(id, std::numeric_limits<Id>::max())) {
+        return fail(token);
+      }
+      ids.push_back(static_cast<Id>(id));
     }
     return true;
   }
 
   const JsonlFormat& format_;
   bool timed_;  // the first row has an arrival, so every row must
+  bool token_ids_;
   std::int32_t block_tokens_;
   bool names_sessions_;  // that rows go on from, beside the row's own
   bool names_rows_;
@@ -320,7 +347,7 @@ class JsonlParser final : public RowParser {
 }  // namespace
 
 std::unique_ptr<RowParser> MakeJsonlParser(std::string_view line,
-                                           RowError& error) {
+                                           bool token_ids, RowError& error) {
   json::parser parser;
   std::vector<std::string> keys;
   std::int32_t block_tokens = 0;
@@ -344,7 +371,8 @@ std::unique_ptr<RowParser> MakeJsonlParser(std::string_view line,
     if (marked && JsonlParser::Has(format, keys, Role::kPrompt) &&
         JsonlParser::Has(format, keys, Role::kOutput)) {
       return std::make_unique<JsonlParser>(
-          format, JsonlParser::Has(format, keys, Role::kArrival), block_tokens);
+          format, JsonlParser::Has(format, keys, Role::kArrival), token_ids,
+          block_tokens);
     }
   }
   std::string names;

@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "pagedkv/types.h"
+
 namespace pagedkv::sim {
 
 /// A row as its format gives it, in common units.
@@ -25,6 +27,8 @@ struct TraceRow {
   std::int32_t prompt_tokens = 0;
   std::int32_t output_tokens = 0;
   std::vector<std::uint64_t> block_ids;
+  /// Of the prompt, where they are asked for and the format has them.
+  std::vector<TokenId> token_ids;
   std::vector<std::uint64_t> output_block_ids;
 };
 
@@ -54,8 +58,9 @@ class RowParser {
 std::unique_ptr<RowParser> MakeCsvParser(std::string_view line,
                                          RowError& error);
 /// The parser of the format whose first row `line` is, or null, with `error`.
+/// Token ids are passed over unless `token_ids` asks for them.
 std::unique_ptr<RowParser> MakeJsonlParser(std::string_view line,
-                                           RowError& error);
+                                           bool token_ids, RowError& error);
 /// The formats with the columns or keys that mark them, for messages.
 std::string DescribeCsvFormats();
 std::string DescribeJsonlFormats();

@@ -53,7 +53,7 @@ absl::Status TraceReader::Detect() {
   const char first =
       line.text[line.text.find_first_not_of(" \t") % line.text.size()];
   if (first == '{') {
-    parser_ = MakeJsonlParser(line.text, error);
+    parser_ = MakeJsonlParser(line.text, options_.token_ids, error);
     may_have_sessions_ = true;
     first_row_.assign(line.text);
     first_row_.reserve(first_row_.size() + LineReader::kPadding);
@@ -159,6 +159,7 @@ bool TraceReader::Parse(std::string_view line, TraceRequest& request,
   request.prompt_tokens = row_.prompt_tokens;
   request.output_tokens = row_.output_tokens;
   request.block_ids.assign(row_.block_ids.begin(), row_.block_ids.end());
+  request.prompt_token_ids = row_.token_ids;
   request.output_block_ids.assign(row_.output_block_ids.begin(),
                                   row_.output_block_ids.end());
   if (options_.strict && !CheckBlockIds(request, error)) return false;

@@ -45,6 +45,9 @@ struct TraceReaderOptions {
   std::int32_t block_tokens = 0;
   /// Find the SHA-256 of the file; a second pass over it may spare the time.
   bool identify = true;
+  /// Read the token ids of prompts where the format has them. They are most of
+  /// the memory of a request.
+  bool token_ids = false;
   SessionLoop sessions = SessionLoop::kRecorded;
 };
 

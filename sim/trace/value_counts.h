@@ -45,6 +45,17 @@ class ValueCounts {
     return beyond_.empty() ? 0 : beyond_.rbegin()->first;
   }
 
+  /// Calls `visit(value, times)` for each number that was seen, from the least.
+  template <typename Visit>
+  void ForEach(const Visit& visit) const {
+    for (std::size_t value = 0; value < below_.size(); ++value) {
+      if (below_[value] > 0) {
+        visit(static_cast<std::int64_t>(value), below_[value]);
+      }
+    }
+    for (const auto& [value, times] : beyond_) visit(value, times);
+  }
+
  private:
   static constexpr std::int64_t kDense = std::int64_t{1} << 17;
 

@@ -6,6 +6,13 @@
 #include "sim/trace/mix64.h"
 
 namespace pagedkv::sim {
+namespace {
+
+/// Added where a block begins: no length of a content, which is added where
+/// that ends within a block.
+constexpr std::uint64_t kNextBlock = 0xB10C'0000'0000'0001;
+
+}  // namespace
 
 void ContentLine::Append(std::uint64_t content, std::int64_t tokens) {
   if (tokens == 0) return;
@@ -24,8 +31,7 @@ void ContentLine::Append(std::uint64_t content, std::int64_t tokens) {
       block_.CoveringBlocks(TokenCount(num_tokens_)).value());
   while (ids_.size() < blocks) {
     content_begin_ = static_cast<std::int64_t>(ids_.size()) * block_.value();
-    // Never 0, which no mixing would tell from nothing.
-    before_ = ids_.empty() ? 1 : Mix64(ids_.back() + 1);
+    before_ = Mix64((ids_.empty() ? 0 : ids_.back()) + kNextBlock);
     ids_.push_back(Mix64(before_ + Mix64(content)));
   }
 }

@@ -43,6 +43,9 @@ struct WorkloadOptions {
   std::int32_t trace_block_tokens = 0;
   /// Whether turns of a session wait for the one before to finish.
   SessionLoop sessions = SessionLoop::kRecorded;
+
+  friend bool operator==(const WorkloadOptions&,
+                         const WorkloadOptions&) = default;
 };
 
 /// The requests of a workload, read or generated as they are asked for.

@@ -164,6 +164,7 @@ class SpecReader {
       if (name.text == process) found = &name;
     }
     if (found == nullptr) {
+      static_cast<void>(reader.Has("burstiness_cv"));  // may belong to it
       reader.Fail("'process' must be \"poisson\", \"gamma\" or \"constant\"");
     } else {
       spec.kind = found->kind;

@@ -8,9 +8,14 @@ root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.." && pwd -P)
 # Packages of Debian and Ubuntu. "a|b": one of them, the first that there is.
 build_packages=(g++ cmake ninja-build libabsl-dev libspdlog-dev libcli11-dev
                 nlohmann-json3-dev libsimdjson-dev libssl-dev
-                libxxhash-dev)
+                libxxhash-dev libjs-chart.js)
 test_packages=(libgtest-dev libgmock-dev libbenchmark-dev libzmq3-dev
                python3 python3-jsonschema python3-venv)
+# The browser that report.html is tested in. Ubuntu has it as a snap only, which
+# a container can not install: there the test takes a browser that it finds.
+if grep -qsx 'ID=debian' /etc/os-release; then
+  test_packages+=(chromium fonts-dejavu-core)
+fi
 check_packages=('clang-format-19|clang-format-18|clang-format'
                 'clang-tidy-19|clang-tidy-18|clang-tidy' ccache
                 'clang-19|clang-18|clang'

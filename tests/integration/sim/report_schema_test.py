@@ -32,6 +32,12 @@ RUNS = [
     ["--workload", "sharegpt", "--model", "llama-2-70b", "--num-blocks", "999",
      "--clock", "model", "--step-time-preset", "splitwise-h100-tp8-llama-2-70b",
      "--saturate", "--slo-tpot", "50ms"],
+    # Layers that keep different tokens: windows, an image, a state.
+    ["--workload", "azure-conv-2023", "--model", "gemma-3-27b",
+     "--memory", "100GiB", "--policies", "paged-16"],
+    ["--workload", "alpaca", "--model", "llama-3.2-11b-vision",
+     "--memory", "100GiB", "--policies", "contiguous-oracle"],
+    ["--workload", "alpaca", "--model", "jamba-v0.1", "--memory", "10GiB"],
     # Nothing but a drain, and nothing that ever fits.
     ["--workload", "alpaca", *MODEL, "--memory", "12GiB", "--requests", "1"],
     ["--workload", "sharegpt", *MODEL, "--num-blocks", "2",

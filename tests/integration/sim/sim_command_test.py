@@ -20,7 +20,8 @@ from decimal import Decimal
 from pathlib import Path
 
 PROGRAM = None
-FILES = ["report.json", "report.md", "requests.csv", "timeseries.csv"]
+FILES = ["report.html", "report.json", "report.md", "requests.csv",
+         "timeseries.csv"]
 CAUSES = ["token", "reserved", "internal", "roundup", "cached_idle",
           "watermark", "blocked_fragmented", "blocked_capacity",
           "blocked_policy", "tail", "idle"]
@@ -304,6 +305,9 @@ class SimCommandTest(unittest.TestCase):
         table = run(*SMALL).stdout
         self.assertTrue(table.startswith("pool: 15,728 slots"), table)
         self.assertRegex(table, r"\npaged-16 +\| +[0-9.]+ \+- [0-9.]+ \|")
+        # Not a terminal, so that the bar of the causes is of ASCII.
+        self.assertRegex(table, r"\npaged-16 +\|#{40,50}[^#\n]*\|\n")
+        self.assertTrue(table.isascii())
         rows = list(csv.DictReader(run(*SMALL, "--format", "csv")
                                    .stdout.splitlines()))
         self.assertEqual([row["policy"] for row in rows],
@@ -311,6 +315,52 @@ class SimCommandTest(unittest.TestCase):
                           "contiguous-oracle", "paged-16"])
         markdown = run(*SMALL, "--format", "md").stdout
         self.assertIn("\n| paged-16 | ", markdown)
+
+    def test_a_chrome_trace_has_the_schedule_of_every_policy(self):
+        write_trace(self.folder / "trace.csv", 200)
+        policies = ["contiguous-pow2", "paged-16"]
+        result = run("--trace", "trace.csv", "--model", "llama-2-13b",
+                     "--memory", "4GiB", *FIXED, "--policies",
+                     ",".join(policies), "--chrome-trace", "trace.json",
+                     "--format", "json", cwd=self.folder)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        results = json.loads(result.stdout)["results"]
+        events = json.loads((self.folder / "trace.json").read_text())
+        names = {event["pid"]: event["args"]["name"] for event in events
+                 if event["name"] == "process_name"}
+        self.assertEqual(list(names.values()), policies)
+        for process, policy in names.items():
+            own = [event for event in events
+                   if event["pid"] == process and event["ph"] != "M"]
+            times = [event["ts"] for event in own]
+            self.assertEqual(times, sorted(times))
+            self.assertEqual(
+                sum(event["ph"] == "X" for event in own),
+                results[policy]["steps"])
+            open_slices = {}
+            preempted = finished = 0
+            for event in own:
+                self.assertIn(event["ph"], "XCbe")
+                stack = open_slices.setdefault(event.get("id"), [])
+                if event["ph"] == "b":
+                    stack.append(event["name"])
+                    preempted += event["name"] == "preempted"
+                elif event["ph"] == "e":
+                    self.assertEqual(stack.pop(), event["name"])
+                    finished += event["name"] == "request"
+            self.assertFalse(any(open_slices.values()))
+            self.assertEqual(finished,
+                             results[policy]["requests"]["finished"])
+            self.assertEqual(preempted, results[policy]["preempt"]["count"])
+        self.assertGreater(results["paged-16"]["preempt"]["count"], 0)
+
+    def test_the_memory_map_needs_a_page(self):
+        for option in ["--map-from", "--map-span"]:
+            self.assert_refused(*SMALL, option, "5s", message=option)
+        self.assert_refused(*SMALL, "--out", "out", "--map-from", "5",
+                            message="--map-from")
+        self.assert_refused(*SMALL, "--out", "out", "--map-span", "0s",
+                            message="--map-span")
 
     def interrupt(self, with_signal):
         out = self.folder / "out"
@@ -350,7 +400,8 @@ class SimCommandTest(unittest.TestCase):
                        "--rate", "--requests", "--seed", "--max-num-seqs",
                        "--max-num-batched-tokens", "--watermark",
                        "--prefix-cache", "--weight", "--window", "--format",
-                       "--out", "--skip-malformed", "--strict"]:
+                       "--out", "--skip-malformed", "--strict",
+                       "--map-from", "--map-span", "--chrome-trace"]:
             self.assertIn(option + " ", text)
 
 

@@ -60,6 +60,36 @@ TEST(JsonObjectReaderTest, RefusesIntegersThatAreOutOfRangeOrNotIntegers) {
   }
 }
 
+TEST(JsonObjectReaderTest, TakesNumbersInARange) {
+  const auto object = *ParseJson(R"({"x": 1.5, "y": 2, "z": "3"})", "a.json");
+  JsonObjectReader reader(object, "a.json");
+  EXPECT_EQ(reader.Number("x", 0.0, 2.0), 1.5);
+  EXPECT_EQ(reader.Number("y", 0.0, 2.0), 2.0);
+  EXPECT_EQ(reader.NumberOr("none", 0.0, 2.0, 0.25), 0.25);
+  EXPECT_TRUE(reader.status().ok());
+  for (const char* key : {"x", "z", "none"}) {
+    JsonObjectReader strict(object, "a.json");
+    strict.Number(key, 1.6, 2.0);
+    EXPECT_FALSE(strict.status().ok()) << key;
+  }
+}
+
+TEST(JsonObjectReaderTest, RefusesKeysThatNothingWasAskedOf) {
+  const auto object = *ParseJson(R"({"x": 1, "yy": 2, "z": null})", "a.json");
+  JsonObjectReader reader(object, "a.json");
+  reader.Integer({"x"}, 10);
+  reader.Integer({"y"}, 10);
+  reader.IntegerOr({"z"}, 10, 1);
+  // It counts more than the key that is missing: it is that one, misspelt.
+  reader.RefuseOtherKeys();
+  EXPECT_EQ(std::string(reader.status().message()),
+            "a.json: unknown key 'yy'; known here are x, y, z");
+  JsonObjectReader complete(object, "a.json");
+  for (const char* key : {"x", "yy", "z"}) complete.IntegerOr({key}, 10, 1);
+  complete.RefuseOtherKeys();
+  EXPECT_TRUE(complete.status().ok());
+}
+
 TEST(JsonObjectReaderTest, MissingKeysAndThingsThatAreNoObjectsAreMistakes) {
   const auto object = *ParseJson("{}", "a.json");
   JsonObjectReader integer(object, "a.json");

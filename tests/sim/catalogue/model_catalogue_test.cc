@@ -37,8 +37,10 @@ TEST(ModelCatalogueTest, HasTheCacheAndContextOfEachModel) {
       {"llama-3.1-8b", 2LL * 32 * 8 * 128 * 2, 131072, 8.03},
       {"llama-3.1-70b", 2LL * 80 * 8 * 128 * 2, 131072, 70.55},
       {"llama-3.1-405b", 2LL * 126 * 8 * 128 * 2, 131072, 405.85},
+      {"llama-3.2-11b-vision", 2LL * 40 * 8 * 128 * 2, 131072, 10.67},
       {"mistral-7b", 2LL * 32 * 8 * 128 * 2, 32768, 7.25},
       {"mistral-7b-v0.1", 2LL * 32 * 8 * 128 * 2, 32768, 7.24},
+      {"ministral-8b", 2LL * 36 * 8 * 128 * 2, 131072, 8.02},
       {"mixtral-8x7b", 2LL * 32 * 8 * 128 * 2, 32768, 46.70},
       {"gemma-2-9b", 2LL * 42 * 8 * 256 * 2, 8192, 9.24},
       {"gemma-3-27b", 2LL * 62 * 16 * 128 * 2, 131072, 27.43},
@@ -49,6 +51,8 @@ TEST(ModelCatalogueTest, HasTheCacheAndContextOfEachModel) {
       {"phi-3-mini-4k", 2LL * 32 * 32 * 96 * 2, 4096, 3.82},
       {"deepseek-v2", (512LL + 64) * 60 * 2, 163840, 235.74},
       {"deepseek-v3", (512LL + 64) * 61 * 2, 163840, 671.03},
+      // The other 28 layers have a state per sequence.
+      {"jamba-v0.1", 2LL * 4 * 8 * 128 * 2, 262144, 51.57},
       {"gpt-oss-120b", 2LL * 36 * 8 * 64 * 2, 131072, 116.83},
       {"opt-13b", 2LL * 40 * 5120 * 2, 2048, 12.85},
       {"opt-66b", 2LL * 64 * 9216 * 2, 2048, 65.72},
@@ -101,6 +105,22 @@ TEST(ModelCatalogueTest, LayersWithWindowsHoldLessAtTheFullLength) {
   EXPECT_EQ(bytes("gpt-oss-120b", 8192), 2LL * 18 * (128 + 8192) * 8 * 64 * 2);
   EXPECT_EQ(bytes("mistral-7b-v0.1", 8192), 131'072LL * 4096);
   EXPECT_EQ(bytes("mistral-7b", 8192), 131'072LL * 8192);
+  EXPECT_EQ(bytes("ministral-8b", 131072),
+            2LL * (27 * 32768 + 9 * 131072) * 8 * 128 * 2);
+}
+
+TEST(ModelCatalogueTest, ImagesAndStatesAreHeldFromTheFirstToken) {
+  const auto bytes = [](const char* name, std::int64_t length) {
+    return FindModel(name)
+        ->Geometry(BlockSize(16))
+        ->BytesAtLength(TokenCount(length))
+        ->value();
+  };
+  // An image has 4 tiles of 40 x 40 patches and a class token.
+  EXPECT_EQ(bytes("llama-3.2-11b-vision", 43),
+            2LL * (32 * 43 + 8 * 4 * 1601) * 8 * 128 * 2);
+  EXPECT_EQ(bytes("jamba-v0.1", 100),
+            2LL * 4 * 100 * 8 * 128 * 2 + 28LL * 8192 * (3 + 16) * 2);
 }
 
 TEST(ModelCatalogueTest, AGeometryTakesTheDtypeThatIsAskedFor) {

@@ -23,6 +23,8 @@ constexpr auto kSliding = KvLayerKind::kSlidingWindow;
 constexpr auto kChunked = KvLayerKind::kChunked;
 constexpr auto kShared = KvLayerKind::kShared;
 constexpr auto kStateless = KvLayerKind::kStateless;
+constexpr auto kCross = KvLayerKind::kCross;
+constexpr auto kState = KvLayerKind::kStateSpace;
 
 ModelSpec Parse(std::string_view text) {
   absl::StatusOr<ModelSpec> model = ParseModelConfig(text, "config.json");
@@ -185,6 +187,30 @@ TEST(ModelConfigTest, OlderKeysImplyTheKinds) {
               ElementsAre(kStateless, kFull, kStateless, kFull));
 }
 
+TEST(ModelConfigTest, ListedLayersAttendToTheTilesOfAnImage) {
+  const ModelSpec model = Parse(
+      R"({"text_config": {"hidden_size": 64, "num_attention_heads": 2,
+                          "num_hidden_layers": 4,
+                          "cross_attention_layers": [1, 3]},
+          "vision_config": {"image_size": 28, "patch_size": 14,
+                            "max_num_tiles": 3}})");
+  EXPECT_THAT(Kinds(model), ElementsAre(kFull, kCross, kFull, kCross));
+  // 2 x 2 patches and a class token in each of 3 tiles.
+  EXPECT_EQ(model.layers[1].encoder_tokens, TokenCount(15));
+  EXPECT_EQ(model.layers[0].encoder_tokens, TokenCount(0));
+}
+
+TEST(ModelConfigTest, MambaLayersHaveAStatePerSequence) {
+  const ModelSpec model = Parse(
+      R"({"hidden_size": 64, "num_attention_heads": 2, "num_hidden_layers": 5,
+          "attn_layer_period": 3, "attn_layer_offset": 1, "mamba_d_state": 16,
+          "mamba_d_conv": 4, "mamba_expand": 2, "torch_dtype": "bfloat16"})");
+  EXPECT_THAT(Kinds(model), ElementsAre(kState, kFull, kState, kState, kFull));
+  // 2 x 64 channels, each with 3 inputs of the convolution and 16 states.
+  EXPECT_EQ(model.layers[0].state, Bytes(128 * (3 + 16) * 2));
+  EXPECT_EQ(BytesPerToken(model), 2 * 2 * 64 * 2);
+}
+
 TEST(ModelConfigTest, LastLayersShareTheKvOfTheLastOfTheirKind) {
   const ModelSpec model = Parse(
       R"({"model_type": "gemma3n_text", "head_dim": 256,
@@ -260,6 +286,20 @@ TEST(ModelConfigTest, AMistakeIsOneLineThatNamesTheKey) {
            R"(, "layer_types": ["full_attention", "sliding_attention"]})",
        "'sliding_window' is missing"},
       {"{" + base + R"(, "mamba_d_state": 16})", "'layer_types', which says"},
+      {"{" + base + R"(, "mamba_d_state": 16, "attn_layer_period": 2})",
+       "'mamba_expand' is missing"},
+      {"{" + base + R"(, "mamba_d_state": 16, "mamba_d_conv": 4,
+                         "mamba_expand": 2, "attn_layer_period": 2,
+                         "attn_layer_offset": -1})",
+       "'attn_layer_offset' must be a whole number"},
+      {"{" + base + R"(, "cross_attention_layers": [1]})",
+       "'cross_attention_layers' must be an array and needs an object"},
+      {"{" + base + R"(, "cross_attention_layers": [1],
+                         "vision_config": {"image_size": 28}})",
+       "'patch_size' is missing"},
+      {"{" + base + R"(, "cross_attention_layers": [2], "vision_config":
+                         {"image_size": 28, "patch_size": 14}})",
+       "'cross_attention_layers' has 2: whole numbers below 2 are layers"},
       {"{" + base + R"(, "num_kv_shared_layers": 2})",
        "'num_kv_shared_layers' must be a whole number below"},
       {"{" + base + R"(, "num_kv_shared_layers": "1"})",

@@ -210,16 +210,96 @@ TEST(CalcTest, WindowsBoundTheTotalAndAreReportedApart) {
             Bytes(4 * per_layer * (52 * 65 * 16 + 10 * 32768)));
 }
 
-TEST(CalcTest, UniformBlocksWasteAQuarterForGemma2) {
-  // As published (vllm-project/vllm issue 11382), with blocks of one token.
-  CalcOptions options = Model("gemma-2-9b", 8192);
-  options.block_size = 1;
-  const CalcResult result = Calc(options);
-  ASSERT_TRUE(result.groups.has_value());
-  EXPECT_EQ(result.groups->uniform.wasted_percent(), 25);
-  EXPECT_EQ(result.groups->uniform.needed, result.size.sequence);
-  EXPECT_EQ(result.groups->all.held, result.size.sequence);
+TEST(CalcTest, UniformBlocksWasteWhatWasPublishedForHybridModels) {
+  // vllm-project/vllm issue 11382, with blocks of one token: an image of four
+  // tiles and the 43 tokens that MMMU-pro has on average, and the maximum
+  // lengths. Groups waste nothing there.
+  const struct {
+    const char* model;
+    std::int64_t length;
+    double percent;
+  } published[] = {{"llama-3.2-11b-vision", 43, 79.6},
+                   {"gemma-2-9b", 8192, 25},
+                   {"ministral-8b", 131'072, 56.25}};
+  for (const auto& row : published) {
+    SCOPED_TRACE(row.model);
+    CalcOptions options = Model(row.model, row.length);
+    options.block_size = 1;
+    const CalcResult result = Calc(options);
+    ASSERT_TRUE(result.groups.has_value());
+    EXPECT_NEAR(result.groups->uniform.wasted_percent(), row.percent, 0.05);
+    EXPECT_EQ(result.groups->uniform.needed, result.size.sequence);
+    EXPECT_EQ(result.groups->all.held, result.size.sequence);
+  }
   EXPECT_FALSE(Calc(Model("llama-3-8b", 8192)).groups.has_value());
+}
+
+TEST(CalcTest, AStateIsPaddedToThePagesOfItsPool) {
+  // Jamba: 4 layers of attention and 28 with a state of 311,296 bytes, for
+  // which pages of 16 x 4,096 bytes grow fivefold: blocks of 80 tokens.
+  const CalcResult result = Calc(Model("jamba-v0.1", 800));
+  ASSERT_TRUE(result.groups.has_value());
+  const CalcGroups& groups = *result.groups;
+  ASSERT_EQ(groups.plan.groups.size(), 8u);  // of 4 layers
+  EXPECT_EQ(groups.plan.bytes_per_block, Bytes(4 * 80 * 4096));
+  std::int64_t states = 0;
+  for (std::size_t i = 0; i < groups.plan.groups.size(); ++i) {
+    if (groups.plan.groups[i].attention ==
+        pagedkv::AttentionKind::kStateSpace) {
+      ++states;
+      EXPECT_EQ(groups.uses[i].held, Bytes(4 * 80 * 4096));
+      EXPECT_EQ(groups.uses[i].needed, Bytes(4 * 311'296));
+    } else {
+      EXPECT_EQ(groups.uses[i].held, Bytes(4LL * 800 * 4096));
+    }
+  }
+  EXPECT_EQ(states, 7);
+}
+
+TEST(CalcTest, AHybridModelsPoolHasThePlansBlocks) {
+  CalcOptions options = Model("gemma-2-9b", 8192);
+  options.memory = "12GiB";
+  const CalcResult result = Calc(options);
+  const CalcFit& fit = result.fits[0];
+  // Blocks for 21 layers each, of 16 tokens of 8,192 bytes.
+  const std::int64_t block = 21LL * 16 * 8192;
+  const std::int64_t memory = 12LL << 30;
+  EXPECT_EQ(fit.blocks, BlockCount(memory / block));
+  EXPECT_EQ(fit.pool, Bytes(memory / block * block));
+  const auto plan =
+      PlanKvCache(*KvGeometry::Create(result.layers, result.block_size),
+                  {.available = Bytes(memory), .pad_pages = true});
+  ASSERT_TRUE(plan.ok());
+  EXPECT_EQ(fit.blocks, plan->num_blocks);
+  // 512 blocks of full attention, and 257 that the window can touch.
+  EXPECT_EQ(fit.max_batch, memory / block / (512 + 257));
+  // Two groups share the blocks.
+  EXPECT_EQ(fit.block_slots, TokenCount(memory / block / 2 * 16));
+  // The same blocks, asked for by number.
+  options.memory = "";
+  options.num_blocks = memory / block;
+  EXPECT_EQ(Calc(options).fits[0].pool, fit.pool);
+  EXPECT_EQ(Calc(options).fits[0].max_batch, fit.max_batch);
+}
+
+TEST(CalcTest, OneMemoryHoldsMoreOfSmallerFormats) {
+  CalcOptions options = Model("opt-13b", 2048);
+  EXPECT_FALSE(Calc(options).dtypes[0].capacity.has_value()) << "many GPUs";
+  options.memory = "12GiB";
+  const CalcResult result = Calc(options);
+  const std::int64_t memory = 12LL << 30;
+  for (const CalcDtype& other : result.dtypes) {
+    SCOPED_TRACE(KvDtypeName(other.format.dtype));
+    ASSERT_TRUE(other.capacity.has_value());
+    // K and V, 40 layers, 40 heads, 128 elements; and what scales them.
+    const std::int64_t token =
+        2LL * 40 * 40 *
+        (128 * KvDtypeBits(other.format.dtype) / 8 +
+         (other.format.scale_bits + other.format.zero_point_bits) / 8);
+    EXPECT_EQ(other.capacity->slots, TokenCount(memory / token));
+    EXPECT_EQ(other.capacity->blocks, BlockCount(memory / (16 * token)));
+    EXPECT_EQ(other.capacity->max_batch, memory / (2048 * token));
+  }
 }
 
 TEST(CalcTest, MlaAsMhaExpandsTheLatentToAllHeads) {

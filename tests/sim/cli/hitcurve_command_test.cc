@@ -118,7 +118,23 @@ TEST_F(HitcurveCommandTest, PrintsATableOfTheBlockWeight) {
             "\n"
             "blocks  |      2 |      3 | unbounded\n"
             "lru     | 0.3333 | 0.5000 |    0.5000\n"
-            "optimum | 0.5000 | 0.5000 |    0.5000\n");
+            "optimum | 0.5000 | 0.5000 |    0.5000\n"
+            "\n"
+            "0.5000 |--2---1-\n"
+            "       |        \n"
+            "       |        \n"
+            "       |        \n"
+            "       |  1     \n"
+            "       |        \n"
+            "       |        \n"
+            "       |        \n"
+            "       |        \n"
+            "       |        \n"
+            "       |        \n"
+            "0.0000 |        \n"
+            "       +--------\n"
+            "        2 3 blocks\n"
+            "        1 lru  2 optimum  - unbounded\n");
 }
 
 TEST_F(HitcurveCommandTest, PrintsTheWeightThatIsAskedFor) {
@@ -173,6 +189,7 @@ TEST_F(HitcurveCommandTest, WritesFilesWithAllThatItKnows) {
             "lru,stack_distances,2,1024,0.333333,0.465455,0.457143\n"
             "lru,stack_distances,3,1536,0.500000,0.550909,0.546667\n"
             "unbounded,never_evicts,3,1536,0.500000,0.550909,0.546667\n");
+  EXPECT_THAT(Read("a/b/hitcurve.html"), HasSubstr("pagedkv.hitcurve/1"));
   EXPECT_EQ(nlohmann::json::parse(Read("a/b/hitcurve.json"))["curves"].size(),
             1u);
 }

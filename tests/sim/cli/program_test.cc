@@ -70,6 +70,21 @@ TEST(ProgramTest, CalcAnswersInJson) {
   EXPECT_EQ(json["total_bytes"], 42'949'672'960);
 }
 
+TEST(ProgramTest, ReproducePaperExitsByItsVerdict) {
+  const Outcome good =
+      RunProgram("reproduce-paper --only bytes,walkthroughs --format json");
+  EXPECT_EQ(good.exit_code, kExitOk) << good.err;
+  EXPECT_EQ(nlohmann::json::parse(good.out)["passed"], true);
+  // A hundred requests never saturate the pool as the paper's workload does.
+  const Outcome missed =
+      RunProgram("reproduce-paper --only fig2 --seeds 1 --requests 100");
+  EXPECT_EQ(missed.exit_code, kExitComparisonFailed) << missed.out;
+  EXPECT_THAT(missed.out, HasSubstr("FAIL"));
+  EXPECT_THAT(missed.err, IsEmpty());
+  ExpectBadInput("reproduce-paper --only fig1", "unknown --only 'fig1'");
+  ExpectBadInput("reproduce-paper --seeds 0", "--seeds");
+}
+
 TEST(ProgramTest, CalcPassesEachOptionOn) {
   const Outcome outcome = RunProgram(
       "calc --layers 4 --heads 8 --kv-heads 2 --head-dim 64 --seq-len 100 "

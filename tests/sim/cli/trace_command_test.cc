@@ -174,5 +174,60 @@ TEST_F(TraceCommandTest, NamesWhatIsWrong) {
   EXPECT_FALSE(std::filesystem::exists(Path("a.csv")));
 }
 
+TEST_F(TraceCommandTest, GeneratesSessionsThatReadBackAsClosedLoop) {
+  const Outcome outcome = Run({"generate", "agent-tools", "--requests", "200",
+                               "--out", Path("a.jsonl")});
+  EXPECT_EQ(outcome.exit_code, kExitOk) << outcome.err;
+  const auto inspected = nlohmann::json::parse(
+      Run({"inspect", Path("a.jsonl"), "--strict", "--format", "json"}).out);
+  EXPECT_EQ(inspected["kept"], 200);
+  EXPECT_EQ(inspected["blocks"]["tokens"], 16);
+  EXPECT_GT(inspected["closed_loop_turns"], 100);
+  EXPECT_EQ(inspected["open_loop_turns"], 0);
+  const auto open =
+      nlohmann::json::parse(Run({"inspect", Path("a.jsonl"), "--sessions",
+                                 "open", "--format", "json"})
+                                .out);
+  EXPECT_EQ(open["closed_loop_turns"], 0);
+  EXPECT_EQ(open["open_loop_turns"], inspected["closed_loop_turns"]);
+
+  // Written again it is the same; in blocks of 512, as others expect it.
+  EXPECT_EQ(Run({"convert", Path("a.jsonl"), Path("b.jsonl")}).exit_code,
+            kExitOk);
+  EXPECT_EQ(Read("a.jsonl"), Read("b.jsonl"));
+  EXPECT_EQ(
+      Run({"convert", Path("a.jsonl"), Path("c.jsonl"), "--block-size", "512"})
+          .exit_code,
+      kExitOk);
+  EXPECT_EQ(Read("c.jsonl").find("block_tokens"), std::string::npos);
+}
+
+TEST_F(TraceCommandTest, FitsADescriptionThatGenerates) {
+  EXPECT_EQ(Run({"generate", "chat-multi-turn", "--requests", "500", "--out",
+                 Path("a.jsonl")})
+                .exit_code,
+            kExitOk);
+  const Outcome fit = Run({"fit", Path("a.jsonl"), "--out", Path("fit.json")});
+  EXPECT_EQ(fit.exit_code, kExitOk) << fit.err;
+  EXPECT_THAT(fit.out, HasSubstr("requests go on from another (recorded), "
+                                 "closed loop"));
+  EXPECT_THAT(fit.out, HasSubstr("hit rate, nothing evicted"));
+  EXPECT_THAT(fit.out, HasSubstr("Kolmogorov-Smirnov distance: prompt 0."));
+  const Outcome generated =
+      Run({"generate", Path("fit.json"), "--out", Path("b.jsonl")});
+  EXPECT_EQ(generated.exit_code, kExitOk) << generated.err;
+  EXPECT_THAT(generated.out, HasSubstr(": 500 requests over "));
+  EXPECT_EQ(Run({"fit", Path("a.jsonl")}).out, fit.out);
+}
+
+TEST_F(TraceCommandTest, FitRefusesWhatItCannotWriteOrFit) {
+  const std::string trace = Write("t.jsonl", kMooncake);
+  ExpectBadInput({"fit", trace}, "2 requests are too few");
+  ExpectBadInput({"fit", trace, "--out", Path("x.txt")},
+                 "end its name with .json");
+  ExpectBadInput({"generate", Path("none.json"), "--out", Path("x.jsonl")},
+                 "the file cannot be read");
+}
+
 }  // namespace
 }  // namespace pagedkv::sim

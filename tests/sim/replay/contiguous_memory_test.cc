@@ -41,6 +41,20 @@ TEST(ContiguousMemoryTest, TailIsWhatNoChunkOfTheMaximumCovers) {
   EXPECT_EQ(Create("concat", 15728, 2048)->tail_slots(), 0);
 }
 
+TEST(ContiguousMemoryTest, ArenasAreTheLowestThatAreFree) {
+  const auto requests = Requests({{6, 3}});
+  const auto memory = Create("contiguous-max", 64, 16);
+  std::vector<ContiguousMemory::Place> places(4);
+  for (auto& place : places) ASSERT_TRUE(Admit(*memory, requests[0], place));
+  EXPECT_EQ(places, (std::vector<ContiguousMemory::Place>{0, 16, 32, 48}));
+  memory->Release(requests[0], 6, 32);
+  memory->Release(requests[0], 6, 16);
+  ASSERT_TRUE(Admit(*memory, requests[0], places[0]));
+  ASSERT_TRUE(Admit(*memory, requests[0], places[1]));
+  EXPECT_EQ(places[0], 16);
+  EXPECT_EQ(places[1], 32);
+}
+
 TEST(ContiguousMemoryTest, BuddyTellsFragmentationFromLackOfCapacity) {
   const auto requests = Requests({{6, 3}, {6, 3}, {6, 3}, {12, 2}, {16, 2}});
   const auto memory = Create("contiguous-oracle", 32, 32);

@@ -32,6 +32,7 @@ void ExpectEqual(const Sample& a, const Sample& b) {
   EXPECT_EQ(a.preemptions, b.preemptions);
   EXPECT_EQ(a.blocked, b.blocked);
   EXPECT_EQ(a.largest_free_slots, b.largest_free_slots);
+  EXPECT_EQ(a.work, b.work);
 }
 
 void ExpectEqual(const RequestRecord& a, const RequestRecord& b) {

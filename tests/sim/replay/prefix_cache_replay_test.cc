@@ -17,6 +17,7 @@
 #include "sim/replay/policy.h"
 #include "sim/replay/simulation.h"
 #include "sim/trace/trace_request.h"
+#include "tests/sim/replay/memory_watcher.h"
 #include "tests/sim/replay/recording_observer.h"
 
 namespace pagedkv::sim {
@@ -110,6 +111,17 @@ TEST(PrefixCacheReplayTest, EverySlotHasOneCauseUnderEachEvictionPolicy) {
       }
     }
   }
+}
+
+TEST(PrefixCacheReplayTest, ShowsWhatIsSharedAndWhatIsCached) {
+  MemoryWatcher watcher;
+  const std::vector<TraceRequest> requests =
+      TreeOfPrompts(4, 200, /*gap_ns=*/100);
+  const SimulationTotals totals = Replay(Options(60), requests, watcher);
+  watcher.Check();
+  EXPECT_GE(watcher.num_checked, totals.steps);
+  EXPECT_TRUE(watcher.saw_shared);
+  EXPECT_TRUE(watcher.saw_cached_idle);
 }
 
 TEST(PrefixCacheReplayTest, WhatTwoShareCountsOnce) {

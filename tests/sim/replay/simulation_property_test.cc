@@ -14,6 +14,7 @@
 #include "sim/replay/policy.h"
 #include "sim/replay/simulation.h"
 #include "sim/trace/trace_request.h"
+#include "tests/sim/replay/memory_watcher.h"
 #include "tests/sim/replay/recording_observer.h"
 #include "tests/sim/replay/requests.h"
 
@@ -55,6 +56,18 @@ class SimulationPropertyTest : public testing::TestWithParam<Parameters> {
   std::vector<TraceRequest> requests_;
   SimulationOptions options_;
 };
+
+TEST_P(SimulationPropertyTest, ShowsTheMemoryAsItIsAccountedFor) {
+  MemoryWatcher watcher;
+  const auto totals = Run(watcher);
+  ASSERT_TRUE(totals.ok()) << totals.status();
+  watcher.Check();
+  if (std::get<std::string>(GetParam()) == "concat") {
+    EXPECT_EQ(watcher.num_checked, 0);  // its memory is only counted
+  } else {
+    EXPECT_GE(watcher.num_checked, totals->steps);
+  }
+}
 
 TEST_P(SimulationPropertyTest, AccountsForEverySlotAndRequest) {
   SCOPED_TRACE(testing::Message() << "seed " << kSeed);

@@ -71,6 +71,35 @@ TEST(ReportJsonTest, StatesPolicyPoolModelAndResults) {
   EXPECT_EQ(report["results"]["concat"]["growth"]["copied_bytes"], 5'000'000);
 }
 
+TEST(ReportJsonTest, AHybridModelHasItsGroups) {
+  Report report = ExampleReport();
+  EXPECT_EQ(Parse(ReportToJson(report))["kv_cache_groups"], nullptr);
+  KvGroupsReport groups;
+  groups.plan.layers_per_group = 2;
+  groups.plan.bytes_per_block = Bytes(256);
+  groups.plan.groups.push_back({.attention = AttentionKind::kSlidingWindow,
+                                .window = TokenCount(64),
+                                .layers = {{.index = 0, .page = Bytes(120)}},
+                                .page_padding = Bytes(8),
+                                .missing_layers = 1});
+  const MeanKvUse use = {
+      .held = Bytes(256), .needed = Bytes(120), .wasted_pct = 53.125};
+  groups.groups.push_back({.final_length = use, .residency = {}});
+  groups.all.residency = use;
+  report.kv_cache_groups = groups;
+  const nlohmann::json json = Parse(ReportToJson(report))["kv_cache_groups"];
+  EXPECT_EQ(json["kv_bytes_per_block"], 256);
+  const nlohmann::json& group = json["groups"][0];
+  EXPECT_EQ(group["attention"], "sliding_window");
+  EXPECT_EQ(group["window_tokens"], 64);
+  EXPECT_EQ(group["encoder_tokens"], nullptr);
+  EXPECT_EQ(group["missing_layers"], 1);
+  EXPECT_EQ(group["final_length"]["held_bytes"], 256);
+  EXPECT_EQ(group["final_length"]["wasted_pct"], 53.125);
+  EXPECT_EQ(json["all"]["residency"]["needed_bytes"], 120);
+  EXPECT_EQ(json["uniform"]["residency"]["held_bytes"], 0);
+}
+
 TEST(ReportJsonTest, StatesLatencyThroughputAndGoodput) {
   const nlohmann::json report = Parse(ReportToJson(ExampleReport()));
   EXPECT_EQ(report["service_level"]["ttft_s"], 3.0);

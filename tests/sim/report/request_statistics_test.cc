@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <vector>
 
 #include "sim/report/worst_requests.h"
 
@@ -35,6 +36,17 @@ TEST(RequestStatisticsTest, GivesTheQuantilesOfOneToAHundred) {
   EXPECT_EQ(statistics.WasteQuantile(0.9), 90);
   EXPECT_EQ(statistics.WasteQuantile(0.99), 99);
   EXPECT_EQ(statistics.WasteQuantile(1.0), 100);
+}
+
+TEST(RequestStatisticsTest, CountsRequestsInRangesThatDouble) {
+  RequestStatistics statistics;
+  std::int64_t id = 0;
+  for (const std::int64_t waste : {0, 0, 1, 4, 7, 8, 2032}) {
+    statistics.Add(Finished(id++, waste));
+  }
+  EXPECT_EQ(statistics.WasteRanges(),
+            (std::vector<WasteRange>{
+                {0, 0, 2}, {1, 1, 1}, {4, 7, 2}, {8, 15, 1}, {1024, 2047, 1}}));
 }
 
 TEST(RequestStatisticsTest, KeepsTheTenWorstByWasteAndThenById) {

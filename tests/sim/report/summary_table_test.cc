@@ -95,6 +95,67 @@ TEST(SummaryTableTest, ConcatSaysWhatGrowingCosts) {
                         "holds up to 12 slots (11.72 KiB) twice meanwhile\n"));
 }
 
+TEST(SummaryTableTest, SaysWhoWastesMostAndWhoMakesNoProgress) {
+  Report report = ExampleReport();
+  report.results[1].totals.max_preemptions_per_request = 7;
+  report.results[1].totals.livelocked_requests = 2;
+  report.results[2].totals.preemptions = 0;
+  const std::string text = SummaryToText(report);
+  EXPECT_THAT(
+      text, HasSubstr("paged-16: half of the requests waste at most 100 slots "
+                      "each, 99 of 100 at most 200; most: request 2 (200), 1 "
+                      "(100)\n"));
+  EXPECT_THAT(text,
+              HasSubstr("paged-16: preempts one request up to 7 times and "
+                        "computes 0 tokens again; 2 requests without "
+                        "progress (livelock)\n"));
+  EXPECT_THAT(text, HasSubstr("contiguous-max: preempts one request up to 0 "
+                              "times and computes 0 tokens again; no request "
+                              "without progress (livelock)\n"));
+  EXPECT_THAT(text, Not(HasSubstr("concat: preempts")));
+}
+
+TEST(SummaryTableTest, SaysWhatTheWasteCostsWhereThereIsAPrice) {
+  Report report = ExampleReport();
+  EXPECT_THAT(SummaryToText(report), Not(HasSubstr("USD")));
+  report.usd_per_gpu_hour = 9;
+  report.pool.num_gpus = 2;
+  // 410 of 1,000 slots of 2 GPUs, for 40 s at 9 USD an hour.
+  EXPECT_THAT(SummaryToText(report),
+              HasSubstr("paged-16: waste is the memory of 0.820 of 2 GPUs, "
+                        "0.0820 USD in this run"));
+  report.simulation.clock = ClockKind::kIteration;
+  EXPECT_THAT(SummaryToText(report),
+              HasSubstr("paged-16: waste is the memory of 0.820 of 2 GPUs\n"));
+}
+
+TEST(SummaryTableTest, ThreeBlockSizesShowTheirKnee) {
+  Report report = ExampleReport();
+  EXPECT_THAT(SummaryToText(report), Not(HasSubstr("knee")));
+  report.results[0].policy = {PolicyKind::kPaged, BlockSize(8)};
+  report.results[2].policy = {PolicyKind::kPaged, BlockSize(32)};
+  report.results[2].metrics.waste_intrinsic_pct->mean += 5;
+  EXPECT_THAT(SummaryToText(report),
+              HasSubstr("\nknee of the block size: 16 tokens waste 46.7 %"));
+}
+
+TEST(ReportCostTest, IsMissingWithoutAPoolAPriceOrATime) {
+  Report report = ExampleReport();
+  const PolicyResult& result = report.results[1];
+  EXPECT_NEAR(*report.Cost(result).gpu_equivalent, 0.41, 1e-9);
+  EXPECT_FALSE(report.Cost(result).usd.has_value());
+  report.simulation.demand = true;
+  EXPECT_FALSE(report.Cost(result).gpu_equivalent.has_value());
+}
+
+TEST(ReportCostTest, AFleetHasTheGpusOfAllItsReplicas) {
+  Report report = ExampleReport();
+  report.pool.num_gpus = 2;
+  report.simulation.fleet.num_replicas = 3;
+  EXPECT_EQ(report.num_gpus(), 6);
+  EXPECT_NEAR(*report.Cost(report.results[1]).gpu_equivalent, 6 * 0.41, 1e-9);
+}
+
 TEST(SummaryTableTest, DemandSaysWhatEachPolicyNeeds) {
   Report report = ExampleReport();
   report.simulation.demand = true;

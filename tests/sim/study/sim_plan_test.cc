@@ -83,6 +83,22 @@ TEST(SimPlanTest, AnOpenQueueIsLookedAtWhileItIsBusy) {
   EXPECT_EQ(Plan(saturated).window, WindowKind::kSaturated);
 }
 
+TEST(SimPlanTest, TheMemoryMapIsOfTheStartWhereTheQueueIsSaturated) {
+  EXPECT_EQ(Plan(ValidOptions()).memory_map.max_samples, 1'920);
+  const MemoryMapOptions whole = Plan(ValidFixedOptions()).memory_map;
+  EXPECT_EQ(whole.from_ns, 0);
+  EXPECT_EQ(whole.until_ns, std::numeric_limits<std::int64_t>::max());
+  EXPECT_EQ(whole.max_samples, std::numeric_limits<std::int64_t>::max());
+
+  SimOptions options = ValidOptions();
+  options.map_from = "10s";
+  options.map_span = "5s";
+  const MemoryMapOptions asked = Plan(options).memory_map;
+  EXPECT_EQ(asked.from_ns, 10'000'000'000);
+  EXPECT_EQ(asked.until_ns, 15'000'000'000);
+  EXPECT_EQ(asked.max_samples, std::numeric_limits<std::int64_t>::max());
+}
+
 TEST(SimPlanTest, WithTheRooflineAGpuMayStandBesideThePool) {
   SimOptions options = ValidRooflineOptions();
   options.compute_efficiency = 0.5;

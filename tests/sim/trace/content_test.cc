@@ -15,6 +15,7 @@ namespace {
 using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::Ge;
+using ::testing::IsEmpty;
 
 constexpr BlockSize kBlock{4};
 
@@ -92,6 +93,34 @@ TEST(ContentTest, TheNextTurnShowsTheOutputInItsPrompt) {
   EXPECT_EQ(output.size(), 7U);
   so_far.insert(so_far.end(), output.begin(), output.end());
   EXPECT_EQ(CommonPrefix(so_far, Prompt(next)), 13U);
+}
+
+// A trace such as Mooncake's has an id for a partial block that is not that of
+// the full one.
+TEST(ContentTest, LearnsTheOutputFromTheNextTurn) {
+  const TraceRequest before = {
+      .id = 1, .prompt_tokens = 6, .output_tokens = 7, .block_ids = {1, 9}};
+  const TraceRequest next = {
+      .id = 2, .prompt_tokens = 15, .block_ids = {1, 2, 3, 4}};
+  TraceRequest turn = before;
+  TellOutput(next, kBlock, turn);
+  EXPECT_THAT(turn.block_ids, ElementsAre(1, 2));
+  EXPECT_THAT(turn.output_block_ids, ElementsAre(2, 3, 4));
+
+  // Another beginning, too short a prompt, or an answer that is known.
+  for (const TraceRequest& other :
+       {TraceRequest{.prompt_tokens = 15, .block_ids = {5, 2, 3, 4}},
+        TraceRequest{.prompt_tokens = 12, .block_ids = {1, 2, 3}},
+        TraceRequest{.prompt_tokens = 15, .block_ids = {1, 2, 3}}}) {
+    turn = before;
+    TellOutput(other, kBlock, turn);
+    EXPECT_THAT(turn.block_ids, ElementsAre(1, 9));
+    EXPECT_THAT(turn.output_block_ids, IsEmpty());
+  }
+  turn = before;
+  turn.output_block_ids = {9, 8, 7};
+  TellOutput(next, kBlock, turn);
+  EXPECT_THAT(turn.output_block_ids, ElementsAre(9, 8, 7));
 }
 
 TEST(ContentTest, AnOutputThatNobodyShowsIsTheRequestsOwn) {

@@ -227,7 +227,35 @@ TEST(JsonlParserTest, ReadsLlmServingSimWithoutItsTokens) {
   ASSERT_EQ(read.requests.size(), 2U);
   EXPECT_EQ(read.requests[0].prompt_tokens, 3);
   EXPECT_THAT(read.requests[0].block_ids, IsEmpty());
+  EXPECT_THAT(read.requests[0].prompt_token_ids, IsEmpty());
   EXPECT_EQ(read.requests[1].arrival_ns, 1);
+}
+
+TEST(JsonlParserTest, ReadsTokenIdsWhenAskedTo) {
+  const TraceReaderOptions options{.token_ids = true};
+  const std::string head = R"({"output_toks": 1, "arrival_time_ns": 0, )";
+  const ReadResult read = ReadText(
+      head + R"("input_toks": 3, "input_tok_ids": [5971, 0, 2147483647]})" +
+          "\n" + head + R"("input_toks": 9, "input_tok_ids": null})" + "\n" +
+          head + R"("input_toks": 1, "input_tok_ids": [7]})",
+      options);
+  ASSERT_TRUE(read.status.ok()) << read.message();
+  ASSERT_EQ(read.requests.size(), 3U);
+  EXPECT_THAT(read.requests[0].prompt_token_ids,
+              ElementsAre(5971, 0, 2147483647));
+  EXPECT_THAT(read.requests[1].prompt_token_ids, IsEmpty());
+  EXPECT_THAT(read.requests[2].prompt_token_ids, ElementsAre(7));
+
+  EXPECT_THAT(
+      ReadText(head + R"("input_toks": 3, "input_tok_ids": [1, 2]})", options)
+          .message(),
+      HasSubstr("2 token ids of a prompt of 3 tokens"));
+  EXPECT_THAT(
+      ReadText(head + R"("input_toks": 1, "input_tok_ids": [2147483648]})",
+               options)
+          .message(),
+      HasSubstr("input_tok_ids: expected an array of whole numbers from 0 to "
+                "2147483647, found \"2147483648\""));
 }
 
 TEST(JsonlParserTest, ReadsRowsWithoutAnyArrivalAsArrivingAtOnce) {

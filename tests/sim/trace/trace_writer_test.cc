@@ -74,6 +74,44 @@ TEST(TraceWriterTest, BringsBlockIdsToTheSizeOfTheFormat) {
   EXPECT_EQ(read.requests[1].block_ids.size(), 1U);
 }
 
+TEST(TraceWriterTest, KeepsBlocksOfAnotherSizeWhereAskedTo) {
+  auto writer = TraceWriter::ForPath(
+      "a.jsonl", {.block = BlockSize(16), .out_block = BlockSize(16)});
+  ASSERT_TRUE(writer.ok());
+  std::string text;
+  writer->Append({.prompt_tokens = 20, .output_tokens = 1, .block_ids = {3, 4}},
+                 text);
+  EXPECT_EQ(text,
+            "{\"timestamp\": 0, \"input_length\": 20, \"output_length\": 1, "
+            "\"block_tokens\": 16, \"hash_ids\": [3, 4]}\n");
+}
+
+TEST(TraceWriterTest, WritesSessionsAsMooncakePlus) {
+  auto writer = TraceWriter::ForPath("a.jsonl", {.sessions = true});
+  ASSERT_TRUE(writer.ok());
+  std::string text;
+  for (const TraceRequest& request : std::vector<TraceRequest>{
+           {.id = 10, .prompt_tokens = 5, .output_tokens = 1},
+           {.id = 11, .prompt_tokens = 6, .output_tokens = 1},
+           {.id = 12,
+            .prompt_tokens = 7,
+            .output_tokens = 1,
+            .follows = 10,
+            .delay_ns = 1'500'000},
+           {.id = 13, .prompt_tokens = 8, .output_tokens = 1, .follows = 10}}) {
+    writer->Append(request, text);
+  }
+  EXPECT_EQ(text,
+            "{\"session_id\": \"0\", \"timestamp\": 0, \"input_length\": 5, "
+            "\"output_length\": 1}\n"
+            "{\"session_id\": \"1\", \"timestamp\": 0, \"input_length\": 6, "
+            "\"output_length\": 1}\n"
+            "{\"session_id\": \"0\", \"delay\": 1.5, \"input_length\": 7, "
+            "\"output_length\": 1}\n"
+            "{\"session_id\": \"0\", \"follows\": 0, \"delay\": 0, "
+            "\"input_length\": 8, \"output_length\": 1}\n");
+}
+
 TEST(TraceWriterTest, KnowsOnlyTwoKindsOfFile) {
   EXPECT_THAT(
       std::string(TraceWriter::ForPath("a.parquet", {}).status().message()),

@@ -4,9 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <set>
 #include <string>
 #include <vector>
 
+#include "sim/workload/workload_spec_json.h"
 #include "tests/sim/trace/trace_test_support.h"
 
 namespace pagedkv::sim {
@@ -107,7 +109,7 @@ TEST(WorkloadSourceTest, GeneratesTheSameBytesOnEveryMachine) {
         ->summary.sha256.substr(0, 16);
   };
   EXPECT_EQ(hash("sharegpt"), "8cdc2dcea73411c9");
-  EXPECT_EQ(hash("alpaca"), "96752739ca14c9ca");
+  EXPECT_EQ(hash("alpaca"), "f42be64b06201647");
   EXPECT_EQ(hash("azure-conv-2023"), "fc25f13e819fc734");
   EXPECT_EQ(hash("azure-code-2023"), "75042cf2d00e2d88");
   EXPECT_EQ(hash("azure-conv-2024"), "b09af978b880976b");
@@ -152,6 +154,88 @@ TEST(WorkloadSourceTest, SaysWhyNoRequestIsLeft) {
       Message({.trace = file.path(), .max_sequence_tokens = 100}),
       HasSubstr("no request is left of 4 rows: 0 malformed, 0 without output, "
                 "1 out of order, 3 longer than 100 tokens"));
+}
+
+TEST(WorkloadSourceTest, GeneratesPresetsAndDescriptions) {
+  const auto preset =
+      LoadWorkload({.workload = "chat-multi-turn", .requests = 300, .seed = 2});
+  ASSERT_TRUE(preset.ok()) << preset.status().ToString();
+  EXPECT_EQ(preset->summary.name, "chat-multi-turn");
+  EXPECT_EQ(preset->summary.format, "generated");
+  EXPECT_EQ(preset->summary.rows, 300);
+  EXPECT_EQ(preset->summary.trace_block_tokens, 16);
+  EXPECT_GT(preset->summary.closed_loop_turns, 100);
+  const auto presets = WorkloadPresets();
+  ASSERT_TRUE(presets.ok());
+  for (const WorkloadSpec& spec : *presets) {
+    if (spec.name != "chat-multi-turn") continue;
+    const TestFile file(WorkloadSpecToJson(spec), "chat.json");
+    const auto described =
+        LoadWorkload({.workload = file.path(), .requests = 300, .seed = 2});
+    ASSERT_TRUE(described.ok()) << described.status().ToString();
+    EXPECT_EQ(described->summary.sha256, preset->summary.sha256);
+  }
+  const auto open = LoadWorkload({.workload = "chat-multi-turn",
+                                  .requests = 300,
+                                  .seed = 2,
+                                  .sessions = SessionLoop::kOpen});
+  ASSERT_TRUE(open.ok());
+  EXPECT_EQ(open->summary.closed_loop_turns, 0);
+  EXPECT_NE(open->summary.sha256, preset->summary.sha256);
+}
+
+TEST(WorkloadSourceTest, NamesTheWorkloadsThatThereAre) {
+  EXPECT_THAT(Message({.workload = "chat"}),
+              HasSubstr("unknown workload \"chat\"; known are sharegpt, "));
+  EXPECT_THAT(Message({.workload = "chat"}),
+              HasSubstr("mixed, and the path of a description"));
+  EXPECT_THAT(Message({.workload = "/none/x.json"}),
+              HasSubstr("/none/x.json: the file cannot be read"));
+}
+
+// Turns that are too long go, and whoever is left follows one that is left.
+TEST(WorkloadSourceTest, FollowsOnlyRequestsThatAreKept) {
+  const auto loaded = LoadWorkload({.workload = "agent-tools",
+                                    .requests = 2000,
+                                    .max_sequence_tokens = 20'000});
+  ASSERT_TRUE(loaded.ok());
+  EXPECT_GT(loaded->summary.dropped.over_max_seq, 100);
+  std::set<std::int64_t> kept;
+  for (const TraceRequest& request : loaded->requests) {
+    if (request.follows >= 0) {
+      EXPECT_TRUE(kept.contains(request.follows));
+    }
+    kept.insert(request.id);
+  }
+}
+
+TEST(WorkloadSourceTest, TellsAnswersFromTheTurnsThatShowThem) {
+  const TestFile file(
+      R"({"session_id":"a","timestamp":0,"input_length":5,"output_length":4,)"
+      R"("hash_ids":[1,2]})"
+      "\n"
+      R"({"session_id":"a","delay":100,"input_length":10,"output_length":1,)"
+      R"("hash_ids":[1,3,4]})");
+  for (const SessionLoop loop : {SessionLoop::kClosed, SessionLoop::kOpen}) {
+    const auto loaded = LoadWorkload(
+        {.trace = file.path(), .trace_block_tokens = 4, .sessions = loop});
+    ASSERT_TRUE(loaded.ok()) << loaded.status().ToString();
+    EXPECT_THAT(loaded->requests[0].block_ids, ElementsAre(1, 3));
+    EXPECT_THAT(loaded->requests[0].output_block_ids, ElementsAre(3, 4));
+    EXPECT_EQ(loaded->requests[1].follows,
+              loop == SessionLoop::kClosed ? 0 : -1);
+  }
+}
+
+TEST(WorkloadSourceTest, AnotherRateScalesDelaysAsWell) {
+  const TestFile file(
+      R"({"session_id":"a","timestamp":0,"input_length":5,"output_length":4})"
+      "\n"
+      R"({"session_id":"a","delay":1000,"input_length":10,"output_length":1})");
+  const auto loaded = LoadWorkload({.trace = file.path(), .rate = 2.0});
+  ASSERT_TRUE(loaded.ok());
+  EXPECT_EQ(loaded->requests[1].arrival_ns, 500'000'000);
+  EXPECT_EQ(loaded->requests[1].delay_ns, 500'000'000);
 }
 
 /// All that a pass over the workload gives, as loading it would.
