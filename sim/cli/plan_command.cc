@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <optional>
@@ -16,7 +17,9 @@
 #include "absl/status/statusor.h"
 
 #include "sim/cli/sim_command.h"
+#include "sim/report/atomic_file.h"
 #include "sim/report/capacity_report.h"
+#include "sim/report/html/study_pages.h"
 #include "sim/study/capacity_plan.h"
 #include "sim/study/interrupt.h"
 
@@ -32,6 +35,7 @@ struct State {
   std::int64_t max_gpus = 64;
   std::size_t num_threads = 0;
   std::string format = "table";
+  std::optional<std::string> out;
 };
 
 using Render = std::string (*)(const CapacityReport&);
@@ -76,8 +80,27 @@ absl::StatusOr<CapacityOptions> MakeOptions(const State& state) {
   return options;
 }
 
+absl::Status WriteFiles(const std::filesystem::path& folder,
+                        const CapacityReport& report) {
+  const DeferInterrupts deferred;
+  absl::StatusOr<AtomicFile> html = AtomicFile::Create(folder / "plan.html");
+  if (!html.ok()) return html.status();
+  absl::StatusOr<AtomicFile> json = AtomicFile::Create(folder / "plan.json");
+  if (!json.ok()) return json.status();
+  html->Append(CapacityPage(report));
+  json->Append(CapacityToJson(report));
+  if (absl::Status status = html->Commit(); !status.ok()) return status;
+  return json->Commit();
+}
+
 int Run(const State& state) {
   EndOnInterrupt();
+  // Before the long work, so that it is not in vain.
+  if (state.out) {
+    if (absl::Status status = MakeOutFolder(*state.out); !status.ok()) {
+      return ReportBadInput(status);
+    }
+  }
   const absl::StatusOr<CapacityOptions> options = MakeOptions(state);
   if (!options.ok()) return ReportBadInput(options.status());
   const absl::StatusOr<CapacityReport> report =
@@ -85,6 +108,10 @@ int Run(const State& state) {
   if (!report.ok()) {
     return absl::IsCancelled(report.status()) ? ReportInterrupted()
                                               : ReportBadInput(report.status());
+  }
+  if (state.out) {
+    const absl::Status status = WriteFiles(*state.out, *report);
+    if (!status.ok()) return ReportBadInput(status);
   }
   const int printed = Print(Renders().at(state.format)(*report));
   if (printed != kExitOk) return printed;
@@ -139,6 +166,8 @@ void AddPlanCommand(CLI::App& app, int& exit_code) {
                    "On standard output: table, json or md")
       ->check(CLI::IsMember(Renders()))
       ->capture_default_str()
+      ->group("Report");
+  plan->add_option("--out", state->out, "A folder for plan.html and plan.json")
       ->group("Report");
   plan->callback([state, &exit_code] { exit_code = Run(*state); });
 }

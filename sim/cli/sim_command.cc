@@ -348,7 +348,7 @@ void AddOutputOptions(CLI::App& sim, State& state) {
   sim.add_option("--out", state.out,
                  "A folder for report.html, report.json, report.md, "
                  "timeseries.csv and requests.csv; with --sweep for "
-                 "sweep.json, sweep.csv and sweep.md")
+                 "sweep.html, sweep.json, sweep.csv and sweep.md")
       ->group(group);
   sim.add_option("--chrome-trace", state.chrome_trace,
                  "A file for the schedules, which Perfetto and "

@@ -153,21 +153,6 @@ std::string GoalText(CapacityGoal goal) {
   return "the highest rate";
 }
 
-std::vector<std::string> HeadLines(const CapacityReport& report) {
-  std::vector<std::string> targets;
-  for (const CapacityTarget& target : report.targets) {
-    targets.push_back(TargetText(target));
-  }
-  std::vector<std::string> lines = {
-      absl::StrFormat("looking for %s with %s", GoalText(report.goal),
-                      absl::StrJoin(targets, ", ")),
-      absl::StrFormat("workload: %s; model: %s; clock: %s",
-                      TextAt(report.conditions, "/inputs/trace/name"),
-                      TextAt(report.conditions, "/model/name"),
-                      TextAt(report.conditions, "/clock/kind"))};
-  return lines;
-}
-
 std::string MarginText(double margin_pct) {
   if (margin_pct <= 0) return "the answer is on its edge, or beyond it";
   return absl::StrFormat("the answer is %.0f %% away from it", margin_pct);
@@ -256,27 +241,6 @@ std::string TitleOf(const CapacityReport& report,
                          search.tensor_parallel);
 }
 
-/// What is best for each policy, then why other policies have no answer.
-std::vector<std::string> Conclusions(const CapacityReport& report) {
-  std::vector<std::string> lines;
-  const std::vector<const CapacitySearch*> best = report.Best();
-  for (const CapacitySearch* search : best) {
-    for (std::string& line : Findings(report, *search)) {
-      lines.push_back(std::move(line));
-    }
-  }
-  for (const CapacitySearch& search : report.searches) {
-    const auto is_answered = [&](const CapacitySearch* other) {
-      return other->policy == search.policy;
-    };
-    if (std::any_of(best.begin(), best.end(), is_answered)) continue;
-    for (std::string& line : Findings(report, search)) {
-      lines.push_back(std::move(line));
-    }
-  }
-  return lines;
-}
-
 json SearchToJson(const CapacityReport& report, const CapacitySearch& search) {
   json probes = json::array();
   for (const CapacityProbe& probe : search.probes) {
@@ -319,6 +283,41 @@ json SearchToJson(const CapacityReport& report, const CapacitySearch& search) {
 }
 
 }  // namespace
+
+std::vector<std::string> CapacityFindings(const CapacityReport& report) {
+  std::vector<std::string> lines;
+  const std::vector<const CapacitySearch*> best = report.Best();
+  for (const CapacitySearch* search : best) {
+    for (std::string& line : Findings(report, *search)) {
+      lines.push_back(std::move(line));
+    }
+  }
+  for (const CapacitySearch& search : report.searches) {
+    const auto is_answered = [&](const CapacitySearch* other) {
+      return other->policy == search.policy;
+    };
+    if (std::any_of(best.begin(), best.end(), is_answered)) continue;
+    for (std::string& line : Findings(report, search)) {
+      lines.push_back(std::move(line));
+    }
+  }
+  return lines;
+}
+
+std::vector<std::string> CapacityHeadLines(const CapacityReport& report) {
+  std::vector<std::string> targets;
+  for (const CapacityTarget& target : report.targets) {
+    targets.push_back(TargetText(target));
+  }
+  std::vector<std::string> lines = {
+      absl::StrFormat("looking for %s with %s", GoalText(report.goal),
+                      absl::StrJoin(targets, ", ")),
+      absl::StrFormat("workload: %s; model: %s; clock: %s",
+                      TextAt(report.conditions, "/inputs/trace/name"),
+                      TextAt(report.conditions, "/model/name"),
+                      TextAt(report.conditions, "/clock/kind"))};
+  return lines;
+}
 
 std::string_view GoalName(CapacityGoal goal) {
   switch (goal) {
@@ -427,18 +426,19 @@ std::vector<const CapacitySearch*> CapacityReport::Best() const {
 }
 
 std::string CapacityToText(const CapacityReport& report) {
-  std::string text = absl::StrJoin(HeadLines(report), "\n") + "\n\n";
+  std::string text = absl::StrJoin(CapacityHeadLines(report), "\n") + "\n\n";
   for (const CapacitySearch& search : report.searches) {
     text += TitleOf(report, search) + '\n' +
             TableToText(ProbesOf(report, search, " <")) + '\n';
   }
-  return text + absl::StrJoin(Conclusions(report), "\n") + '\n';
+  return text + absl::StrJoin(CapacityFindings(report), "\n") + '\n';
 }
 
 std::string CapacityToMarkdown(const CapacityReport& report) {
   std::string text = "# Capacity\n\n";
-  for (const std::string& line : HeadLines(report)) text += "- " + line + '\n';
-  for (const std::string& line : Conclusions(report)) {
+  for (const std::string& line : CapacityHeadLines(report))
+    text += "- " + line + '\n';
+  for (const std::string& line : CapacityFindings(report)) {
     text += "- " + line + '\n';
   }
   for (const CapacitySearch& search : report.searches) {
@@ -474,7 +474,7 @@ std::string CapacityToJson(const CapacityReport& report) {
                      {"conditions", report.conditions},
                      {"searches", searches},
                      {"best", best},
-                     {"findings", Conclusions(report)}},
+                     {"findings", CapacityFindings(report)}},
                     {{"version", report.version}});
 }
 

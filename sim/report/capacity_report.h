@@ -97,6 +97,10 @@ struct CapacityReport {
   [[nodiscard]] std::vector<const CapacitySearch*> Best() const;
 };
 
+/// What was looked for, and under what conditions.
+std::vector<std::string> CapacityHeadLines(const CapacityReport& report);
+/// What was found, a line each: answers, cliffs and margins.
+std::vector<std::string> CapacityFindings(const CapacityReport& report);
 std::string CapacityToText(const CapacityReport& report);
 std::string CapacityToMarkdown(const CapacityReport& report);
 /// `pagedkv.plan/1` (plan.schema.json) in canonical text (canonical_json.h).

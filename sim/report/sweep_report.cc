@@ -83,33 +83,10 @@ std::vector<TextTable> Combine(const SweepReport& sweep,
   return combined;
 }
 
-/// What is the same in all runs: the lines above a report's table.
-std::vector<std::string> HeadLines(const SweepReport& sweep) {
-  std::vector<std::string> names;
-  for (const SweepParameter& parameter : sweep.parameters) {
-    names.push_back(parameter.name);
-  }
-  std::vector<std::string> lines = {
-      absl::StrFormat("sweep: %d combinations of %s", sweep.runs.size(),
-                      absl::StrJoin(names, ", "))};
-  std::optional<std::vector<std::string>> common;
-  for (const SweepRun& run : sweep.runs) {
-    if (!run.report) continue;
-    const std::vector<std::string> own = SummaryHeadLines(*run.report);
-    if (!common) common = own;
-    std::erase_if(*common, [&](const std::string& line) {
-      return std::find(own.begin(), own.end(), line) == own.end();
-    });
-  }
-  if (common) lines.insert(lines.end(), common->begin(), common->end());
-  return lines;
-}
-
 std::vector<std::string> FootLines(const SweepReport& sweep) {
   std::vector<std::string> lines;
   for (const SweepKnee& knee : sweep.Knees()) {
-    const std::string of = ToText(knee.parameters);
-    lines.push_back((of.empty() ? "" : of + ": ") + knee.knee.Sentence());
+    lines.push_back(knee.Sentence());
   }
   for (const SweepRun& run : sweep.runs) {
     if (run.report) continue;
@@ -133,6 +110,32 @@ json KneeToJson(const SweepKnee& knee) {
 }
 
 }  // namespace
+
+std::string SweepKnee::Sentence() const {
+  const std::string of = ToText(parameters);
+  return (of.empty() ? "" : of + ": ") + knee.Sentence();
+}
+
+std::vector<std::string> SweepHeadLines(const SweepReport& sweep) {
+  std::vector<std::string> names;
+  for (const SweepParameter& parameter : sweep.parameters) {
+    names.push_back(parameter.name);
+  }
+  std::vector<std::string> lines = {
+      absl::StrFormat("sweep: %d combinations of %s", sweep.runs.size(),
+                      absl::StrJoin(names, ", "))};
+  std::optional<std::vector<std::string>> common;
+  for (const SweepRun& run : sweep.runs) {
+    if (!run.report) continue;
+    const std::vector<std::string> own = SummaryHeadLines(*run.report);
+    if (!common) common = own;
+    std::erase_if(*common, [&](const std::string& line) {
+      return std::find(own.begin(), own.end(), line) == own.end();
+    });
+  }
+  if (common) lines.insert(lines.end(), common->begin(), common->end());
+  return lines;
+}
 
 std::vector<SweepKnee> SweepReport::Knees() const {
   std::vector<std::pair<Parameters, std::vector<BlockSizePoint>>> groups;
@@ -173,7 +176,7 @@ std::vector<std::string> SweepReport::Warnings() const {
 }
 
 std::string SweepToText(const SweepReport& sweep) {
-  std::string text = absl::StrJoin(HeadLines(sweep), "\n") + '\n';
+  std::string text = absl::StrJoin(SweepHeadLines(sweep), "\n") + '\n';
   for (const TextTable& table : Combine(sweep, "-", SummaryTables)) {
     text += '\n' + TableToText(table);
   }
@@ -184,7 +187,8 @@ std::string SweepToText(const SweepReport& sweep) {
 
 std::string SweepToMarkdown(const SweepReport& sweep) {
   std::string text = "# KV memory by policy and setting\n\n";
-  for (const std::string& line : HeadLines(sweep)) text += "- " + line + '\n';
+  for (const std::string& line : SweepHeadLines(sweep))
+    text += "- " + line + '\n';
   for (const TextTable& table : Combine(sweep, "-", SummaryTables)) {
     text += '\n' + TableToMarkdown(table);
   }

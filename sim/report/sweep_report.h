@@ -29,6 +29,8 @@ struct SweepRun {
 struct SweepKnee {
   std::vector<std::pair<std::string, std::string>> parameters;
   BlockSizeKnee knee;
+  /// The knee's, with the values in front.
+  [[nodiscard]] std::string Sentence() const;
 };
 
 /// All that a run of `pagedkv sim --sweep` found out.
@@ -43,6 +45,9 @@ struct SweepReport {
   /// Those of its runs, with what they are of in front.
   [[nodiscard]] std::vector<std::string> Warnings() const;
 };
+
+/// What was swept, and what is the same in all runs: at least one line.
+std::vector<std::string> SweepHeadLines(const SweepReport& sweep);
 
 /// One line for each combination and policy, in the columns of a report's
 /// summary.

@@ -110,7 +110,10 @@ std::string Verdict(const Report& report) {
   const PolicyResult& baseline = report.results.front();
   const PolicyResult& best = *std::ranges::max_element(report.results, worse);
   const PolicyResult& worst = *std::ranges::min_element(report.results, worse);
-  const PolicyResult& other = &best == &baseline ? worst : baseline;
+  // The last, where all are the same.
+  const PolicyResult& other = &best != &baseline ? baseline
+                              : &worst != &best  ? worst
+                                                 : report.results.back();
   if (report.simulation.demand) {
     if (&best == &other) {
       return Capitalized(absl::StrFormat("%s needs %s slots at its peak.",

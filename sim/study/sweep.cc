@@ -12,6 +12,7 @@
 
 #include "sim/replay/policy.h"
 #include "sim/report/atomic_file.h"
+#include "sim/report/html/study_pages.h"
 #include "sim/study/interrupt.h"
 #include "sim/study/option_checks.h"
 #include "sim/study/sim_plan.h"
@@ -37,6 +38,7 @@ absl::Status WriteFiles(const std::filesystem::path& out,
     std::string (*render)(const SweepReport&);
   } files[] = {{"sweep.csv", SweepToCsv},
                {"sweep.md", SweepToMarkdown},
+               {"sweep.html", SweepPage},
                {"sweep.json", SweepToJson}};
   std::vector<AtomicFile> open;
   for (const auto& [name, render] : files) {

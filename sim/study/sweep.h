@@ -30,7 +30,7 @@ struct SweepPoint {
 
 struct SweepOptions {
   StudyOptions study;
-  /// Where sweep.json, sweep.csv and sweep.md go; missing: nowhere.
+  /// Where sweep.html, sweep.json, sweep.csv and sweep.md go; missing: nowhere.
   std::optional<std::filesystem::path> out;
   bool timing = false;  ///< record the wall time
 };

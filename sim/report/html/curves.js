@@ -2,7 +2,7 @@
 // Curves over a parameter: waste by block size, a pool's cliff, hits by size.
 "use strict";
 
-// `series`: {label, points: [{x, y}]}; `marks`: {label, x, y}, drawn as points.
+// `series` and `marks`: {label, points: [{x, y}]}; marks are drawn as triangles.
 function curveFigure({ caption, note, describe, xTitle, yTitle, series,
                        marks = [], decimals = 2 }) {
   const xs = [...new Set(series.flatMap((each) => each.points.map((p) => p.x)))]
@@ -22,7 +22,7 @@ function curveFigure({ caption, note, describe, xTitle, yTitle, series,
           ...marks.map((mark) => ({
             label: mark.label, colour: "--text", showLine: false,
             pointStyle: "triangle", pointRadius: 9,
-            data: [{ x: mark.x, y: mark.y }],
+            data: mark.points,
           })),
           ...series.map((each, i) => ({
             label: each.label, colour: lineColour(i), data: each.points,
@@ -33,7 +33,7 @@ function curveFigure({ caption, note, describe, xTitle, yTitle, series,
       },
       scales: {
         x: axis(xTitle, { type: logarithmic ? "logarithmic" : "linear",
-                           bounds: "data" }),
+                           min: xs[0], max: xs[xs.length - 1] }),
         y: axis(yTitle, { beginAtZero: true }),
       },
       tooltip: {
@@ -74,7 +74,7 @@ function blockSizeFigure(points, knee) {
     describe: "A line over the block size; a triangle marks the knee.",
     xTitle: "tokens in a block", yTitle: "% of the allocated slots",
     series: [{ label: "paged", points }],
-    marks: knee === null ? [] : [{ label: "knee", ...knee }],
+    marks: knee === null ? [] : [{ label: "knee", points: [knee] }],
   });
 }
 

@@ -19,7 +19,7 @@ struct HtmlHead {
 
 /// Data for the page's scripts. What shows it is found by the name: "report"
 /// (pagedkv.report/1), "courses" (sim_page.h), "sweep" (pagedkv.sweep/1),
-/// "hitcurve" (pagedkv.hitcurve/1).
+/// "plan" (pagedkv.plan/1), "hitcurve" (pagedkv.hitcurve/1).
 struct HtmlData {
   std::string name;
   std::string json;

@@ -31,6 +31,7 @@ function showPage() {
   const courses = readData("courses");
   const hitcurve = readData("hitcurve");
   const sweep = readData("sweep");
+  const plan = readData("plan");
   showVerdict(head);
   if (report !== null) {
     showSummary(report);
@@ -40,15 +41,19 @@ function showPage() {
   if (courses !== null) showCourse(report, courses.timeseries);
   if (report !== null) {
     showBatchAndLatency(report);
+    showPrefixCache(report);
     showBlockSizes(report);
+    showFleet(report);
+    showKvCacheGroups(report);
   }
   if (sweep !== null) {
     showSweep(sweep);
     showKnees(sweep);
   }
+  if (plan !== null) showPlan(plan);
   if (hitcurve !== null) showHitcurve(hitcurve);
   if (courses !== null) showRequests(report, courses.waste);
-  showFooter(head, report ?? sweep);
+  showFooter(head, report ?? sweep ?? plan);
   setUpTheme();
 }
 

@@ -65,10 +65,10 @@ function rgb(text) {
   return parsedColours.get(text);
 }
 
-// Sequences that follow each other differ in hue, from green to violet: warm
-// colours are left to waste.
+// Sequences that follow each other differ in hue, from blue to violet: warm
+// colours are left to waste, and green to what is cached.
 function sequenceColour(owner, use, dark) {
-  const hue = 150 + (owner * 61.8) % 130;
+  const hue = 190 + (owner * 61.8) % 100;
   const lightness = [34, 44, 54][owner % 3];
   if (use === RESERVED) return `hsl(${hue} 45% ${dark ? 22 : 83}%)`;
   return `hsl(${hue} 65% ${dark ? lightness + 10 : lightness}%)`;
@@ -102,7 +102,8 @@ function describeFrame(map, index) {
   const share = (key) => number(100 * frame.slots[key] / map.capacity, 1);
   return `${number(frame.running)} resident, ${number(frame.waiting)} waiting; ` +
     `tokens ${share("token")} %, reserved ${share("reserved")} %, internal ` +
-    `${share("internal")} %, round-up ${share("roundup")} %, free ` +
+    `${share("internal")} %, round-up ${share("roundup")} %, cached ` +
+    `${share("cached_idle")} %, free ` +
     `${number(100 * freeSlots(frame) / map.capacity, 1)} %, the largest free ` +
     `piece ${number(frame.largest_free)} slots`;
 }

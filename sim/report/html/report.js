@@ -119,7 +119,8 @@ function showBatchAndLatency(report) {
       "p", { class: "soft" }, "There is no latency here: with this clock a " +
       "step's time does not follow from its work."),
     element("div", { class: "side-by-side" }, batchFigure(report),
-            ...latencies));
+            ...latencies),
+    serviceTable(report));
 }
 
 // `waste`: by policy, a list of {from, to, requests}.
@@ -177,8 +178,9 @@ function worstTable(report, id) {
 function showRequests(report, waste) {
   const ids = report.policies.map((policy) => policy.id);
   let shown = ids[0];
-  const worst = disclosure("Ten worst requests",
-                           () => worstTable(report, shown), true);
+  const worst = disclosure("Ten worst requests", () => element(
+    "div", { class: "side-by-side" }, worstTable(report, shown),
+    slowestTable(report, shown)), true);
   const quantiles = ["p50", "p90", "p99", "max"];
   addSection(
     "requests", "Waste by request", wasteFigure(report, waste),

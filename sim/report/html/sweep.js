@@ -49,7 +49,8 @@ function scaleOf(values) {
   return { unit: "", place: (text) => parseValue(text).amount };
 }
 
-// A series for each policy and each combination of the other parameters.
+// A series for each policy and each combination of the other parameters. A
+// paged policy's id says its block size; over block sizes they are one series.
 function sweepSeries(sweep, name, metric) {
   const parameter = sweep.parameters.find((each) => each.name === name);
   const { place } = scaleOf(parameter.values);
@@ -57,45 +58,55 @@ function sweepSeries(sweep, name, metric) {
   for (const run of sweep.runs) {
     if (run.report === null) continue;
     const others = Object.entries(run.parameters)
-      .filter(([key]) => key !== name && key !== "policies")
+      .filter(([key]) => ![name, "policies", "block-size"].includes(key))
       .map(([key, value]) => `${key}=${value}`);
-    for (const [id, result] of Object.entries(run.report.results)) {
-      const y = metric(result);
+    for (const { id, kind } of run.report.policies) {
+      const y = metric(run.report.results[id]);
       if (y === null) continue;
-      const label = [id, ...others].join(" ");
-      if (!series.has(label)) series.set(label, { label, points: [] });
-      series.get(label).points.push({ x: place(run.parameters[name]), y });
+      const own = name === "block-size" && kind === "paged" ? kind : id;
+      const label = [own, ...others].join(" ");
+      if (!series.has(label)) series.set(label, new Map());
+      series.get(label).set(place(run.parameters[name]), y);
     }
   }
-  return [...series.values()].map((each) => ({
-    ...each, points: each.points.sort((a, b) => a.x - b.x),
+  return [...series].map(([label, points]) => ({
+    label, points: [...points].map(([x, y]) => ({ x, y }))
+      .sort((a, b) => a.x - b.x),
   }));
 }
 
-// The cliff of a curve: between which two neighbours it changes most, where that
-// is at least half of all it changes and there are at least four points.
+// The cliff of a curve: the steepest change between neighbours, where it is
+// steeper than the square of the parameter. A fiftieth of the largest figure is
+// added to each, so that what is next to nothing does not count.
 function cliffOf(points) {
-  if (points.length < 4) return null;
-  const ys = points.map((point) => point.y);
-  const range = Math.max(...ys) - Math.min(...ys);
+  if (points.length < 3 || points[0].x <= 0) return null;
+  const least = Math.max(...points.map((point) => point.y)) / 50;
+  if (!(least > 0)) return null;
   let cliff = null;
-  let most = 0;
+  let steepest = 2;
   for (let i = 1; i < points.length; ++i) {
-    const change = Math.abs(ys[i] - ys[i - 1]);
-    if (change > most) {
-      most = change;
-      cliff = { from: points[i - 1], to: points[i] };
+    const [from, to] = [points[i - 1], points[i]];
+    const steepness = Math.abs(Math.log((to.y + least) / (from.y + least))) /
+      Math.log(to.x / from.x);
+    if (steepness > steepest) {
+      steepest = steepness;
+      cliff = { from, to };
     }
   }
-  return range > 0 && most >= range / 2 ? cliff : null;
+  return cliff;
 }
 
-function cliffText(each) {
-  const cliff = cliffOf(each.points);
-  if (cliff === null) return `${each.label}: no cliff.`;
-  return `${each.label}: a cliff between ${plainNumber(cliff.from.x)} and ` +
-    `${plainNumber(cliff.to.x)}, from ${plainNumber(cliff.from.y)} to ` +
-    `${plainNumber(cliff.to.y)}.`;
+function cliffList(series) {
+  const lines = series
+    .map(({ label, points }) => ({ label, cliff: cliffOf(points) }))
+    .filter(({ cliff }) => cliff !== null)
+    .map(({ label, cliff: { from, to } }) =>
+      `${label}: a cliff between ${plainNumber(from.x)} and ` +
+      `${plainNumber(to.x)}, from ${plainNumber(from.y)} to ` +
+      `${plainNumber(to.y)}.`);
+  if (lines.length === 0) lines.push("No cliff of this figure.");
+  return element("ul", { class: "facts" },
+                 ...lines.map((line) => element("li", {}, line)));
 }
 
 function sweepTable(sweep) {
@@ -129,21 +140,20 @@ function showSweep(sweep) {
     const series = sweepSeries(sweep, name, metric[1]);
     const { unit } = scaleOf(
       sweep.parameters.find((each) => each.name === name).values);
-    const cliffs = series.map((each) => ({ each, cliff: cliffOf(each.points) }))
-      .filter(({ cliff }) => cliff !== null);
+    const cliffs = series.map((each) => cliffOf(each.points))
+      .filter((cliff) => cliff !== null);
     replaceFigures(
       holder,
       curveFigure({
-        caption: `${metric[0]}, by ${name}`, note: "triangles mark cliffs",
+        caption: `${metric[0]}, by ${name}`, note: "triangles mark cliffs: changes steeper than the square",
         describe: "A line for each policy and setting.",
         xTitle: unit === "" ? name : `${name}, ${unit}`, yTitle: metric[0],
         series,
-        marks: cliffs.map(({ each, cliff }) => ({
-          label: `cliff of ${each.label}`, ...cliff.to })),
+        marks: cliffs.length === 0 ? [] : [
+          { label: "cliff", points: cliffs.map((cliff) => cliff.to) }],
         decimals: 3,
       }),
-      element("ul", { class: "facts" }, ...series.map(
-        (each) => element("li", {}, cliffText(each)))));
+      cliffList(series));
   };
   const labels = metrics.map(([label]) => label);
   addSection(
@@ -159,17 +169,28 @@ function showSweep(sweep) {
   if (numeric.length > 0 && metrics.length > 0) show();
 }
 
-// Each knee of a sweep over block sizes, as the sweep found it.
+// The knees of a sweep over block sizes, as the sweep found them, one at a time.
 function showKnees(sweep) {
-  for (const [i, knee] of sweep.knees.entries()) {
+  if (sweep.knees.length === 0) return;
+  const settings = sweep.knees.map(
+    (knee) => Object.entries(knee.parameters)
+      .map(([key, value]) => `${key}=${value}`).join(" "));
+  const holder = element("div");
+  const show = (knee) => {
     const curve = knee.curve.map((point) => ({ x: point.block_size,
                                                y: point.waste_intrinsic_pct }));
-    const marked = curve.find((point) => point.x === knee.block_size);
-    const others = Object.entries(knee.parameters)
-      .map(([key, value]) => `${key}=${value}`).join(" ");
-    addSection(`knee-${i}`, `Waste by block size ${others}`,
-               element("p", {}, knee.sentence),
-               element("p", { class: "soft" }, `Rule: ${knee.rule}`),
-               blockSizeFigure(curve, marked ?? null));
-  }
+    replaceFigures(
+      holder, element("p", {}, knee.sentence),
+      blockSizeFigure(curve, curve.find(
+        (point) => point.x === knee.block_size) ?? null));
+  };
+  show(sweep.knees[0]);
+  addSection(
+    "block-size", "Waste by block size",
+    element("p", { class: "soft" }, `Knee: ${sweep.knees[0].rule}.`),
+    settings.length < 2 ? null : element(
+      "div", { class: "controls" }, choice("Setting", settings, (chosen) => {
+        show(sweep.knees[settings.indexOf(chosen)]);
+      })),
+    holder);
 }

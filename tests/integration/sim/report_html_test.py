@@ -328,7 +328,7 @@ class ReportHtmlTest(unittest.TestCase):
                                   "waste_intrinsic_pct": 3.0}]}]}
         self.open(self.page_with("sweep", sweep))
         self.assertEqual(self.js("""[...document.querySelectorAll("section")]
-          .map((each) => each.id)"""), ["verdict", "sweep", "knee-0"])
+          .map((each) => each.id)"""), ["verdict", "sweep", "block-size"])
         text = self.text("#sweep")
         self.assertIn("a cliff between 2 and 4, from 39 to 5", text)
         self.assertIn("it <i>cannot</i> be", text)
@@ -337,13 +337,13 @@ class ReportHtmlTest(unittest.TestCase):
             self.js("""Chart.getChart(document.querySelector("#sweep canvas"))
               .data.datasets.at(-1).data.map((point) => point.x)"""),
             [0.5, 1, 2, 4, 8])
-        self.assertIn("a knee", self.text("#knee-0"))
+        self.assertIn("a knee", self.text("#block-size"))
         self.js("""(() => {
           const choice = document.querySelector("#sweep select");
           choice.value = "batch";
           choice.dispatchEvent(new Event("change"));
         })()""")
-        self.assertIn("no cliff", self.text("#sweep"))
+        self.assertIn("No cliff", self.text("#sweep"))
         self.screenshot("sweep")
 
     def test_a_hit_curve_has_the_optimum_and_three_weights(self):
@@ -367,6 +367,49 @@ class ReportHtmlTest(unittest.TestCase):
           choice.dispatchEvent(new Event("change"));
         })()""")
         self.assertEqual(self.js(f"{data}[1].data[0].y"), 40)
+
+    def test_the_pages_of_other_commands(self):
+        """Real ones, of which each has its sections and nothing to complain."""
+        sharegpt = ["--workload", "sharegpt", "--requests", "300"]
+        chat = ["--workload", "chat-multi-turn", "--requests", "200", "--model",
+                "llama-3-8b", "--max-seq-len", "8192", "--memory", "2GiB",
+                "--clock", "fixed", "--step-time", "20ms"]
+        for page, arguments, sections in [
+            ("report.html", ["sim", *chat, "--policies", "paged-16,paged-32",
+                             "--prefix-cache", "on", "--replicas", "2"],
+             ["verdict", "summary", "causes", "memory-map", "course", "batch",
+              "prefix-cache", "block-size", "fleet", "requests"]),
+            ("sweep.html", ["sim", *sharegpt, "--model", "opt-13b", "--memory",
+                            "12GiB", "--policies", "paged-16,contiguous-max",
+                            "--sweep", "block-size=8..64*2"],
+             ["verdict", "sweep", "block-size"]),
+            ("plan.html", ["plan", *sharegpt, "--model", "opt-13b",
+                           "--minimize", "memory", "--target-preemption-rate",
+                           "0.05"], ["verdict", "search-0"]),
+            ("hitcurve.html", ["hitcurve", "--workload",
+                               "mooncake-conversation", "--policies",
+                               "lru,optimum", "--sizes", "1000,10000"],
+             ["verdict", "hit-rate"]),
+        ]:
+            with self.subTest(page=page):
+                subprocess.run([PROGRAM, *arguments, "--out",
+                                self.folder / "other"], check=True,
+                               stdout=subprocess.DEVNULL)
+                self.open(self.folder / "other" / page)
+                self.assertEqual(
+                    self.js("[...document.querySelectorAll('section')]"
+                            ".map((each) => each.id)"), sections)
+                self.assertGreater(
+                    self.js("document.querySelectorAll('.plot canvas').length"),
+                    0)
+                self.assertEqual(self.browser.complaints(), [])
+                self.assertEqual(len(self.browser.requests()), 1)
+                if page == "sweep.html":
+                    self.assertEqual(
+                        self.js("""Chart.getChart(document.querySelector(
+                          "#sweep canvas")).data.datasets.map(
+                          (each) => [each.label, each.data.length])"""),
+                        [["paged", 4], ["contiguous-max", 4]])
 
     def test_latency_is_shown_where_time_is_modelled(self):
         report = json.loads(json.dumps(self.report))

@@ -60,6 +60,16 @@ TEST(VerdictTest, ComparesWasteWhereTheBatchesAreEqual) {
             "Of what they hold, 2.0 % and 80.0 % are wasted.");
 }
 
+TEST(VerdictTest, ComparesPoliciesThatAreTheSameToo) {
+  EXPECT_EQ(Verdict(ReportOf({
+                Result(PolicyKind::kPaged, 5, 5, 2),
+                Result(PolicyKind::kConcat, 5, 5, 2),
+            })),
+            "Paging in blocks of 16 and growing by copy hold as many requests "
+            "at once (5.0 and 5.0): memory does not decide here. Of what they "
+            "hold, 2.0 % and 2.0 % are wasted.");
+}
+
 TEST(VerdictTest, ComparesPeaksWhereThePoolIsUnbounded) {
   Report report = ReportOf({
       Result(PolicyKind::kContiguousMaxExact, 5, 5, 80, 20'480),

@@ -134,7 +134,8 @@ TEST(SweepTest, FilesAreWrittenTogether) {
   SweepOptions options;
   options.out = out;
   ASSERT_TRUE(RunSweep(kSmallParameters, SmallPoints(), options).ok());
-  for (const char* name : {"sweep.json", "sweep.csv", "sweep.md"}) {
+  for (const char* name :
+       {"sweep.html", "sweep.json", "sweep.csv", "sweep.md"}) {
     EXPECT_TRUE(std::filesystem::exists(out / name)) << name;
   }
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(out), {}), 3);
