@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -44,9 +45,12 @@ ReplayLoop::ReplayLoop(const SimulationOptions& options, RequestSource& source,
     changes_.push_back({outage.begin_ns, replica, /*goes_down=*/true});
     changes_.push_back({outage.end_ns, replica, /*goes_down=*/false});
   }
-  std::stable_sort(
-      changes_.begin(), changes_.end(),
-      [](const Change& a, const Change& b) { return a.at_ns < b.at_ns; });
+  // A replica may fail as it comes back: up first.
+  std::sort(changes_.begin(), changes_.end(),
+            [](const Change& a, const Change& b) {
+              return std::tuple(a.at_ns, a.goes_down, a.replica) <
+                     std::tuple(b.at_ns, b.goes_down, b.replica);
+            });
 }
 
 absl::Status ReplayLoop::Run() {

@@ -78,8 +78,8 @@ std::string AmountText(CapacityGoal goal, std::int64_t amount) {
 std::string AnswerText(const CapacityReport& report,
                        const CapacitySearch& search) {
   const std::int64_t amount = *search.answer;
-  const std::string text = AmountText(report.goal, amount) + ' ' +
-                           std::string(AmountName(report.goal));
+  std::string text = AmountText(report.goal, amount) + ' ' +
+                     std::string(AmountName(report.goal));
   switch (report.goal) {
     case CapacityGoal::kMemory: {
       std::string memory =

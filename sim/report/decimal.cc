@@ -66,10 +66,10 @@ std::vector<std::int64_t> Apportion(std::span<const absl::int128> parts,
   }
   std::vector<std::size_t> order(parts.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) {
-                     return remainders[a] > remainders[b];
-                   });
+  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return remainders[a] != remainders[b] ? remainders[a] > remainders[b]
+                                          : a < b;
+  });
   for (std::size_t i = 0; left > 0; ++i, --left) ++shares[order[i]];
   return shares;
 }

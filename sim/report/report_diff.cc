@@ -3,8 +3,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <map>
+#include <span>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
@@ -63,8 +66,8 @@ void AppendDifferences(const json* before, const json* after,
         members[key].second = &value;
       }
       for (const auto& [key, values] : members) {
-        AppendDifferences(values.first, values.second, name + '.' + key,
-                          differences);
+        AppendDifferences(values.first, values.second,
+                          absl::StrFormat("%s.%s", name, key), differences);
       }
       return;
     }
@@ -75,9 +78,23 @@ void AppendDifferences(const json* before, const json* after,
                                         ShortText(before), ShortText(after)));
 }
 
-template <std::size_t kSize>
+// What got worse comes first; otherwise the order stays. Not std::stable_sort:
+// the C++ library's own uses what C++17 deprecated.
+void MoveWorseFirst(std::vector<FigureChange>& changes) {
+  std::vector<FigureChange> ordered;
+  ordered.reserve(changes.size());
+  for (const Verdict verdict :
+       {Verdict::kRegression, Verdict::kImprovement, Verdict::kChange}) {
+    std::copy_if(changes.begin(), changes.end(), std::back_inserter(ordered),
+                 [verdict](const FigureChange& change) {
+                   return change.verdict == verdict;
+                 });
+  }
+  changes = std::move(ordered);
+}
+
 std::vector<std::string> DifferencesAt(
-    const std::string_view (&pointers)[kSize], const json& before,
+    std::span<const std::string_view> pointers, const json& before,
     const json& after) {
   std::vector<std::string> differences;
   for (const std::string_view pointer : pointers) {
@@ -293,16 +310,12 @@ absl::StatusOr<ReportDiff> DiffReports(const ReportFile& before,
   diff.after = after.path;
   diff.identical = before.hash() == after.hash();
   diff.tolerance = tolerance;
-  const absl::Status status =
+  absl::Status status =
       before.is_sweep()
           ? CompareSweeps(before.document, after.document, diff)
           : RunComparison("", diff).Compare(before.document, after.document);
   if (!status.ok()) return status;
-  // What got worse first.
-  std::stable_sort(diff.changes.begin(), diff.changes.end(),
-                   [](const FigureChange& a, const FigureChange& b) {
-                     return a.verdict < b.verdict;
-                   });
+  MoveWorseFirst(diff.changes);
   return diff;
 }
 

@@ -103,8 +103,7 @@ std::string HumanBytes(Bytes bytes) {
     value /= 1024;
     ++unit;
   }
-  return absl::StrFormat(unit == 0 ? "%.0f %s" : "%.2f %s", value,
-                         kUnits[unit]);
+  return absl::StrFormat("%.*f %s", unit == 0 ? 0 : 2, value, kUnits[unit]);
 }
 
 std::string SlotsAndBytes(const Report& report, std::int64_t slots) {

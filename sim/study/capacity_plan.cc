@@ -97,7 +97,7 @@ class Searcher {
     if (!answer.ok()) return answer.status();
     search_.answer = *answer;
     if (search_.answer) {
-      const absl::Status around =
+      absl::Status around =
           Try(AmountsAround(*range, *search_.answer)).status();
       if (!around.ok()) return around;
     }
@@ -253,7 +253,8 @@ std::vector<std::optional<std::int32_t>> Splits(
   if (capacity.goal != CapacityGoal::kGpus) return {options.tensor_parallel};
   std::vector<std::optional<std::int32_t>> splits;
   for (std::int32_t ranks = 1;
-       ranks * options.pipeline_parallel.value_or(1) <= capacity.max_gpus &&
+       std::int64_t{ranks} * options.pipeline_parallel.value_or(1) <=
+           capacity.max_gpus &&
        ranks <= 64;
        ranks *= 2) {
     splits.emplace_back(ranks);

@@ -520,10 +520,11 @@ absl::Status ReadSeries(const std::string& path, MeasuredRun& run) {
 
 /// By arrival; ids and measured times follow.
 void SortByArrival(MeasuredRun& run) {
-  std::stable_sort(run.requests.begin(), run.requests.end(),
-                   [](const TraceRequest& a, const TraceRequest& b) {
-                     return a.arrival_ns < b.arrival_ns;
-                   });
+  std::sort(run.requests.begin(), run.requests.end(),
+            [](const TraceRequest& a, const TraceRequest& b) {
+              return std::pair(a.arrival_ns, a.id) <
+                     std::pair(b.arrival_ns, b.id);
+            });
   std::vector<std::optional<MeasuredRequest>> measured;
   for (std::size_t i = 0; i < run.requests.size(); ++i) {
     measured.push_back(

@@ -9,6 +9,7 @@
 #include <functional>
 #include <numeric>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -206,10 +207,10 @@ absl::StatusOr<std::vector<Report>> RunSimPlans(std::span<const SimPlan> plans,
     if (found == distinct.end()) found = distinct.insert(found, plan.workload);
     workload_of.push_back(static_cast<std::size_t>(found - distinct.begin()));
   }
-  std::stable_sort(tasks.begin(), tasks.end(),
-                   [&](const Task& a, const Task& b) {
-                     return workload_of[a.plan] < workload_of[b.plan];
-                   });
+  std::sort(tasks.begin(), tasks.end(), [&](const Task& a, const Task& b) {
+    return std::tuple(workload_of[a.plan], a.plan, a.policy) <
+           std::tuple(workload_of[b.plan], b.plan, b.policy);
+  });
 
   std::atomic<bool> failed = false;
   std::deque<RunProgress> progress(tasks.size());

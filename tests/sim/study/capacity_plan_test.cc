@@ -132,7 +132,7 @@ TEST(CapacityPlanTest, WhatNothingMeetsHasNoAnswer) {
 
 TEST(CapacityPlanTest, TheNumberOfThreadsDoesNotShow) {
   std::string texts[2];
-  for (const std::size_t threads : {1, 4}) {
+  for (const std::size_t threads : {std::size_t{1}, std::size_t{4}}) {
     CapacityOptions capacity;
     capacity.targets = {Target("preemption-rate", 0.1)};
     capacity.study.num_threads = threads;
