@@ -29,7 +29,8 @@ class CountingObserver : public SimulationObserver {
 };
 
 void Run(benchmark::State& state, const char* workload, Policy policy,
-         std::int64_t capacity, std::int64_t max_sequence_tokens) {
+         std::int64_t capacity, std::int64_t max_sequence_tokens,
+         bool fuse_steps) {
   const auto loaded = LoadWorkload({.workload = workload, .requests = 5000});
   workloads::Require(loaded.ok());
   std::int64_t sequence_steps = 0;
@@ -38,7 +39,8 @@ void Run(benchmark::State& state, const char* workload, Policy policy,
     const auto totals =
         Simulate(policy,
                  {.capacity = TokenCount(capacity),
-                  .max_sequence_tokens = TokenCount(max_sequence_tokens)},
+                  .max_sequence_tokens = TokenCount(max_sequence_tokens),
+                  .fuse_steps = fuse_steps},
                  loaded->requests, observer);
     workloads::Require(totals.ok());
     sequence_steps += observer.sequence_steps();
@@ -46,20 +48,30 @@ void Run(benchmark::State& state, const char* workload, Policy policy,
   state.SetItemsProcessed(sequence_steps);
 }
 
+// The argument is `SimulationOptions::fuse_steps`: 0 is step by step.
 void BM_Paged16ShareGpt(benchmark::State& state) {
-  Run(state, "sharegpt", {.kind = PolicyKind::kPaged}, 15728, 2048);
+  Run(state, "sharegpt", {.kind = PolicyKind::kPaged}, 15728, 2048,
+      state.range(0) != 0);
 }
-BENCHMARK(BM_Paged16ShareGpt)->Unit(benchmark::kMillisecond);
+BENCHMARK(BM_Paged16ShareGpt)->Arg(0)->Arg(1)->Unit(benchmark::kMillisecond);
 
 void BM_Paged16AzureConversation(benchmark::State& state) {
-  Run(state, "azure-conv-2023", {.kind = PolicyKind::kPaged}, 131072, 16384);
+  Run(state, "azure-conv-2023", {.kind = PolicyKind::kPaged}, 131072, 16384,
+      state.range(0) != 0);
 }
-BENCHMARK(BM_Paged16AzureConversation)->Unit(benchmark::kMillisecond);
+BENCHMARK(BM_Paged16AzureConversation)
+    ->Arg(0)
+    ->Arg(1)
+    ->Unit(benchmark::kMillisecond);
 
 void BM_ContiguousPow2ShareGpt(benchmark::State& state) {
-  Run(state, "sharegpt", {.kind = PolicyKind::kContiguousPow2}, 15728, 2048);
+  Run(state, "sharegpt", {.kind = PolicyKind::kContiguousPow2}, 15728, 2048,
+      state.range(0) != 0);
 }
-BENCHMARK(BM_ContiguousPow2ShareGpt)->Unit(benchmark::kMillisecond);
+BENCHMARK(BM_ContiguousPow2ShareGpt)
+    ->Arg(0)
+    ->Arg(1)
+    ->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace pagedkv::sim

@@ -74,7 +74,8 @@ class AnswersTest(unittest.TestCase):
         table = self.ok(*sweep)
         self.assertIn("sweep: 4 combinations of memory, max-num-seqs\n", table)
         self.assertEqual(sorted(os.listdir(self.folder / "out")),
-                         ["sweep.csv", "sweep.json", "sweep.md"])
+                         ["sweep.csv", "sweep.html", "sweep.json",
+                          "sweep.md"])
         text = (self.folder / "out/sweep.json").read_text()
         document = json.loads(text)
         self.assertEqual(document["hash"], hash_of(text))

@@ -389,6 +389,23 @@ class SimCommandTest(unittest.TestCase):
     def test_termination_leaves_nothing_half_done(self):
         self.interrupt(signal.SIGTERM)
 
+    def test_the_admission_log_accounts_for_every_wait(self):
+        run(*SMALL, "--policies", "contiguous-max,paged-16", "--out", "out",
+            "--admission-log", "waits.csv", cwd=self.folder)
+        report = json.loads((self.folder / "out/report.json").read_text())
+        with open(self.folder / "waits.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        causes = {"capacity": "blocked_capacity", "cap": "blocked_policy",
+                  "fragmentation": "blocked_fragmented",
+                  "watermark": "watermark"}
+        for policy, result in report["results"].items():
+            for name, seconds in result["admit"]["blocked_s"].items():
+                logged = sum(float(row["duration_s"]) for row in rows
+                             if row["policy"] == policy
+                             and row["cause"] == causes[name])
+                self.assertAlmostEqual(logged, seconds, places=6)
+        self.assertGreater(len(rows), 10)
+
     def test_help_explains_every_option(self):
         text = run("--help").stdout
         for option in ["--trace", "--workload", "--policies", "--model",

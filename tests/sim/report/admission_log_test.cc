@@ -39,12 +39,12 @@ TEST(AdmissionLogTest, ALineForEachHeadAndCause) {
   log.OnSample(idle);
   log.OnSample(Wait(5, 9, Cause::kBlockedPolicy));
   EXPECT_EQ(log.TakeLines(),
-            "paged-16,0,0.000000000,2.000000000,7,blocked_capacity,36,16,3\n"
-            "paged-16,0,2.000000000,1.000000000,7,blocked_policy,36,16,3\n"
-            "paged-16,0,3.000000000,1.000000000,8,blocked_policy,36,16,3\n");
+            "paged-16,0,0,2,7,blocked_capacity,36,16,3\n"
+            "paged-16,0,2,1,7,blocked_policy,36,16,3\n"
+            "paged-16,0,3,1,8,blocked_policy,36,16,3\n");
   log.Finish();
   EXPECT_EQ(log.TakeLines(),
-            "paged-16,0,5.000000000,1.000000000,9,blocked_policy,36,16,3\n");
+            "paged-16,0,5,1,9,blocked_policy,36,16,3\n");
   log.Finish();
   EXPECT_EQ(log.TakeLines(), "");
 }
@@ -59,8 +59,8 @@ TEST(AdmissionLogTest, ReplicasHaveQueuesOfTheirOwn) {
   EXPECT_EQ(log.TakeLines(), "");
   log.Finish();
   EXPECT_EQ(log.TakeLines(),
-            "p,0,0.000000000,2.000000000,1,blocked_capacity,36,16,3\n"
-            "p,1,0.000000000,1.000000000,2,blocked_capacity,36,16,3\n");
+            "p,0,0,2,1,blocked_capacity,36,16,3\n"
+            "p,1,0,1,2,blocked_capacity,36,16,3\n");
 }
 
 }  // namespace

@@ -138,7 +138,7 @@ TEST(SweepTest, FilesAreWrittenTogether) {
        {"sweep.html", "sweep.json", "sweep.csv", "sweep.md"}) {
     EXPECT_TRUE(std::filesystem::exists(out / name)) << name;
   }
-  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(out), {}), 3);
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(out), {}), 4);
   std::filesystem::remove_all(out);
 }
 
