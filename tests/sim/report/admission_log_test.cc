@@ -43,8 +43,7 @@ TEST(AdmissionLogTest, ALineForEachHeadAndCause) {
             "paged-16,0,2,1,7,blocked_policy,36,16,3\n"
             "paged-16,0,3,1,8,blocked_policy,36,16,3\n");
   log.Finish();
-  EXPECT_EQ(log.TakeLines(),
-            "paged-16,0,5,1,9,blocked_policy,36,16,3\n");
+  EXPECT_EQ(log.TakeLines(), "paged-16,0,5,1,9,blocked_policy,36,16,3\n");
   log.Finish();
   EXPECT_EQ(log.TakeLines(), "");
 }
