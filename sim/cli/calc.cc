@@ -390,7 +390,7 @@ absl::Status CompareDtypes(const CalcOptions& options, CalcResult& result) {
       if (!capacity.ok()) return capacity.status();
       other.capacity = *capacity;
     }
-    result.dtypes.push_back(std::move(other));
+    result.dtypes.push_back(other);
   }
   return absl::OkStatus();
 }

@@ -20,7 +20,7 @@ using nlohmann::json;
 /// As many decimals as the figure is worth: none for large or whole numbers.
 std::string Figure(double value) {
   if (value == std::round(value)) return absl::StrFormat("%.0f", value);
-  return absl::StrFormat(std::abs(value) < 2 ? "%.4f" : "%.2f", value);
+  return absl::StrFormat("%.*f", std::abs(value) < 2 ? 4 : 2, value);
 }
 
 std::string Published(const PaperCheck& check) {

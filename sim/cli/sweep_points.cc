@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
 #include "sim/cli/sim_command.h"
@@ -55,7 +56,7 @@ std::vector<std::string> GivenSimArguments(const CLI::App& command) {
     const std::string name = option->get_name();
     if (option->empty() || known.get_option_no_throw(name) == nullptr) continue;
     for (const std::string& value : option->results()) {
-      arguments.push_back(name + '=' + value);
+      arguments.push_back(absl::StrCat(name, "=", value));
     }
   }
   return arguments;

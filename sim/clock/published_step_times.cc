@@ -11,7 +11,7 @@ namespace pagedkv::sim {
 // negative. What a decode step takes per resident token is part of what it
 // takes per sequence: the table has one context length only.
 std::span<const StepTime> PublishedStepTimes() {
-  static const std::array<StepTime, 2> kPresets = {{
+  static const std::array<StepTime, 2> presets = {{
       {.preset = "splitwise-h100-tp8-llama-2-70b",
        .model = "llama-2-70b",
        .source =
@@ -33,7 +33,7 @@ std::span<const StepTime> PublishedStepTimes() {
                   .per_computed_token = 93'198'588'596,
                   .per_prefill_attention = 19'430'609}},
   }};
-  return kPresets;
+  return presets;
 }
 
 }  // namespace pagedkv::sim

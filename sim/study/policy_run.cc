@@ -10,8 +10,25 @@
 #include "sim/report/metrics.h"
 #include "sim/study/hit_bounds.h"
 #include "sim/study/interrupt.h"
+#include "sim/study/repeated_workload.h"
+#include "sim/trace/request_source.h"
 
 namespace pagedkv::sim {
+namespace {
+
+// A source that belongs to somebody else.
+class Forward : public RequestSource {
+ public:
+  explicit Forward(RequestSource& source) : source_(source) {}
+  absl::StatusOr<bool> Next(TraceRequest& request) override {
+    return source_.Next(request);
+  }
+
+ private:
+  RequestSource& source_;
+};
+
+}  // namespace
 
 PolicyRun::PolicyRun(const SimPlan& plan, const Policy& policy,
                      PolicyRunFiles files, std::atomic<bool>& failed,
@@ -48,6 +65,24 @@ void PolicyRun::Run(const LoadedWorkload& workload) {
       simulation.fleet.num_replicas;
   hit_bounds_ = ComputeHitBounds(workload.requests, simulation.trace_block,
                                  policy_.block_size, blocks);
+}
+
+void PolicyRun::Run(const RepeatedWorkload& workload) {
+  Begin(workload.summary().kept);
+  SimulationOptions simulation = plan_->simulation;
+  simulation.trace_block =
+      BlockSize(std::max(1, workload.summary().trace_block_tokens));
+  absl::StatusOr<SimulationTotals> totals = absl::UnknownError("not run");
+  const absl::Status done = workload.Repeat([&](RequestSource& source) {
+    const auto open = [&source] { return std::make_unique<Forward>(source); };
+    totals = Simulate(policy_, simulation, open, *this);
+    return totals.status();
+  });
+  if (done.ok()) {
+    End(totals);
+  } else {
+    End(done);
+  }
 }
 
 void PolicyRun::Begin(std::int64_t num_requests) {

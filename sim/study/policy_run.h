@@ -17,6 +17,7 @@
 #include "sim/report/memory_map.h"
 #include "sim/report/report.h"
 #include "sim/report/run_statistics.h"
+#include "sim/study/repeated_workload.h"
 #include "sim/study/sim_plan.h"
 #include "sim/workload/workload_source.h"
 
@@ -53,6 +54,9 @@ class PolicyRun : public SimulationObserver {
             std::atomic<bool>& failed, RunProgress& progress);
 
   void Run(const LoadedWorkload& workload);
+  /// The same in a pass of its own over a workload that is not held in memory,
+  /// without bounds of what a prefix cache hits.
+  void Run(const RepeatedWorkload& workload);
   /// What `Run` is made of, for whoever simulates himself, with the run as
   /// observer.
   void Begin(std::int64_t num_requests);

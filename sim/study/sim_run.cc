@@ -26,7 +26,10 @@
 #include "sim/study/demand_study.h"
 #include "sim/study/interrupt.h"
 #include "sim/study/policy_run.h"
+#include "sim/study/repeated_workload.h"
 #include "sim/study/task_pool.h"
+#include "sim/trace/request_source.h"
+#include "sim/trace/trace_request.h"
 
 namespace pagedkv::sim {
 namespace {
@@ -165,6 +168,40 @@ absl::StatusOr<std::vector<PolicyRun>> PrepareRuns(
   return runs;
 }
 
+/// Reads the workload into memory, or only its summary, and how to go through
+/// it again, where it is large.
+absl::Status Load(const SimPlan& plan, const SimRunOptions& options,
+                  LoadedWorkload& workload,
+                  std::optional<RepeatedWorkload>& streamed) {
+  if (plan.simulation.prefix_cache) {  // its bounds need all requests at once
+    absl::StatusOr<LoadedWorkload> loaded = LoadWorkload(plan.workload);
+    if (!loaded.ok()) return loaded.status();
+    workload = *std::move(loaded);
+    return absl::OkStatus();
+  }
+  bool is_large = false;
+  absl::StatusOr<RepeatedWorkload> repeated = RepeatedWorkload::Create(
+      plan.workload, [&](RequestSource& source) -> absl::Status {
+        TraceRequest request;
+        for (;;) {
+          const absl::StatusOr<bool> more = source.Next(request);
+          if (!more.ok()) return more.status();
+          if (!*more) return absl::OkStatus();
+          is_large =
+              is_large || workload.requests.size() == options.max_held_requests;
+          if (is_large) {
+            workload.requests = {};
+          } else {
+            workload.requests.push_back(request);
+          }
+        }
+      });
+  if (!repeated.ok()) return repeated.status();
+  workload.summary = repeated->summary();
+  if (is_large) streamed.emplace(*std::move(repeated));
+  return absl::OkStatus();
+}
+
 /// A pass over the workload serves several policies: no more passes than are
 /// made at a time.
 void RunDemand(const DemandStudy& demand, const SimPlan& plan,
@@ -272,10 +309,10 @@ absl::StatusOr<Report> RunSimPlan(const SimPlan& plan,
       return created.status();
     }
   }
+  std::optional<RepeatedWorkload> streamed;
   if (!demand) {
-    absl::StatusOr<LoadedWorkload> loaded = LoadWorkload(plan.workload);
-    if (!loaded.ok()) return loaded.status();
-    workload = *std::move(loaded);
+    absl::Status status = Load(plan, options, workload, streamed);
+    if (!status.ok()) return status;
   }
 
   const DeferInterrupts deferred;
@@ -313,7 +350,14 @@ absl::StatusOr<Report> RunSimPlan(const SimPlan& plan,
     } else {
       RunTasks(
           runs->size(), options.num_threads,
-          [&](std::size_t i) { (*runs)[i].Run(workload); }, tick);
+          [&](std::size_t i) {
+            if (streamed) {
+              (*runs)[i].Run(*streamed);
+            } else {
+              (*runs)[i].Run(workload);
+            }
+          },
+          tick);
     }
   }
   std::vector<absl::Status> statuses;

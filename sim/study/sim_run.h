@@ -26,6 +26,9 @@ struct SimRunOptions {
   bool timing = false;    ///< record the wall time, which differs every time
   bool progress = false;  ///< on stderr, a few times a second
   std::size_t num_threads = 0;  ///< 0: as many as there are processors
+  /// A workload of more requests is not held in memory but gone through by each
+  /// policy, where it can be streamed and nobody asks for its content.
+  std::size_t max_held_requests = std::size_t{1} << 20;
 };
 
 /// Loads the workload, runs it through every policy, as many at a time as there

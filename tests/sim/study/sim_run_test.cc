@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "sim/replay/simulation.h"
+#include "sim/report/report_json.h"
 #include "sim/report/run_statistics.h"
 #include "sim/study/sim_plan.h"
 #include "sim/workload/workload_source.h"
@@ -65,6 +66,31 @@ TEST(SimRunTest, ReportsOfADemandRunWhatStepByStepComesTo) {
     EXPECT_EQ(result.metrics.batch_mean->mean, expected.batch_mean->mean);
     EXPECT_EQ(result.requests.WasteQuantile(0.9),
               statistics.requests().WasteQuantile(0.9));
+  }
+}
+
+// What is too large to be held is gone through by each policy, to the same
+// report, byte by byte.
+TEST(SimRunTest, AStreamedWorkloadGivesTheSameReport) {
+  SimOptions options;
+  options.workload = "azure-conv-2023";
+  options.requests = 400;
+  options.policies = "contiguous-oracle,paged-16";
+  options.model = "llama-3-8b";
+  options.memory = "8GiB";
+  for (const char* clock : {"iteration", "fixed"}) {
+    options.clock = clock;
+    if (options.clock == "fixed") options.step_time = "20ms";
+    const absl::StatusOr<SimPlan> plan = MakeSimPlan(options);
+    ASSERT_TRUE(plan.ok()) << plan.status();
+    const absl::StatusOr<Report> held = RunSimPlan(*plan, {});
+    SimRunOptions small;
+    small.max_held_requests = 10;
+    const absl::StatusOr<Report> streamed = RunSimPlan(*plan, small);
+    ASSERT_TRUE(held.ok()) << held.status();
+    ASSERT_TRUE(streamed.ok()) << streamed.status();
+    EXPECT_EQ(ReportToJson(*streamed), ReportToJson(*held));
+    EXPECT_GT(held->results[0].totals.finished, 100);
   }
 }
 
