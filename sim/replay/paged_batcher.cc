@@ -97,7 +97,7 @@ absl::StatusOr<bool> PagedBatcher::Submit(RequestId id) {
     if (outputs_.size() <= id.value()) outputs_.resize(id.value() + 1);
     OutputTokens(request, trace_block_, outputs_[id.value()]);
   }
-  const absl::Status status = scheduler_.Submit(submitted);
+  absl::Status status = scheduler_.Submit(submitted);
   if (absl::IsFailedPrecondition(status)) return false;
   if (!status.ok()) return status;
   return true;

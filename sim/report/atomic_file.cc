@@ -52,10 +52,10 @@ void AtomicFile::Append(std::string_view text) {
 
 absl::Status AtomicFile::Append(AtomicFile& part) {
   if (std::fflush(part.file_.get()) != 0 ||
-      std::ferror(part.file_.get()) != 0) {
+      std::ferror(part.file_.get()) != 0 ||
+      std::fseek(part.file_.get(), 0, SEEK_SET) != 0) {
     return WriteError(part.path_, errno);
   }
-  std::rewind(part.file_.get());
   std::array<char, 1 << 16> buffer;
   while (std::size_t size =
              std::fread(buffer.data(), 1, buffer.size(), part.file_.get())) {

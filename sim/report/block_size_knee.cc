@@ -2,6 +2,7 @@
 #include "sim/report/block_size_knee.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -15,10 +16,12 @@ constexpr double kKneePoints = 1;
 
 std::optional<BlockSizeKnee> FindBlockSizeKnee(
     std::vector<BlockSizePoint> points) {
-  std::stable_sort(points.begin(), points.end(),
-                   [](const BlockSizePoint& a, const BlockSizePoint& b) {
-                     return a.block_size < b.block_size;
-                   });
+  // Of the points with one block size, the one with the least waste is kept.
+  std::sort(points.begin(), points.end(),
+            [](const BlockSizePoint& a, const BlockSizePoint& b) {
+              return std::tie(a.block_size, a.waste_pct) <
+                     std::tie(b.block_size, b.waste_pct);
+            });
   points.erase(
       std::unique(points.begin(), points.end(),
                   [](const BlockSizePoint& a, const BlockSizePoint& b) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "nlohmann/json.hpp"
@@ -169,7 +170,7 @@ std::vector<std::string> SweepReport::Warnings() const {
     if (!run.report) continue;
     const std::string of = ToText(ParametersOf(*this, run));
     for (const std::string& warning : run.report->Warnings()) {
-      warnings.push_back(of + ": " + warning);
+      warnings.push_back(absl::StrCat(of, ": ", warning));
     }
   }
   return warnings;

@@ -41,9 +41,9 @@ std::optional<ModelSpec> MatchModel(std::string_view name) {
     const std::size_t last = base.find_last_of('-');
     if (last == std::string::npos) return std::nullopt;
     const std::string suffix = base.substr(last + 1);
-    const std::vector<std::string> kTuned = {"instruct", "chat", "hf",  "it",
-                                             "base",     "pt",   "v0.1"};
-    if (std::find(kTuned.begin(), kTuned.end(), suffix) == kTuned.end()) {
+    const std::vector<std::string> tuned = {"instruct", "chat", "hf",  "it",
+                                            "base",     "pt",   "v0.1"};
+    if (std::find(tuned.begin(), tuned.end(), suffix) == tuned.end()) {
       return std::nullopt;
     }
     base.resize(last);

@@ -19,7 +19,7 @@ constexpr int kMostDigits = 9;  // fit 31 bits
 
 // From the shortest row on: fraction, zone, and two lengths with what is after
 // them, which may all lie beyond the end of the line.
-static_assert(1 + kMostDigits + kUtc.size() + 2 * (kMostDigits + 2) <
+static_assert(1 + kMostDigits + kUtc.size() + size_t{2} * (kMostDigits + 2) <
               LineReader::kPadding);
 
 constexpr std::array<std::int64_t, kMostDigits + 1> kPowersOfTen = {
@@ -79,8 +79,10 @@ bool PlainRowReader::Read(std::string_view line, TraceRow& row) {
     at += kUtc.size();
   }
   if (*at != ',') return false;
-  if (TakeDigits(++at, row.prompt_tokens) == 0 || *at != ',') return false;
-  if (TakeDigits(++at, row.output_tokens) == 0) return false;
+  ++at;
+  if (TakeDigits(at, row.prompt_tokens) == 0 || *at != ',') return false;
+  ++at;
+  if (TakeDigits(at, row.output_tokens) == 0) return false;
   row.arrival_ns = minute_ns_ + since_minute_ns;
   return at == line.data() + line.size();
 }

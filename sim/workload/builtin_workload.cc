@@ -231,7 +231,7 @@ class BuiltinSource final : public RequestSource {
                 PoissonArrivals arrivals, std::uint64_t seed)
       : workload_(workload),
         count_(count),
-        arrivals_(std::move(arrivals)),
+        arrivals_(arrivals),
         lengths_(seed, kLengthStream),
         kinds_(seed, kKindStream) {
     if (workload.reuse != nullptr) prefixes_.emplace(*workload.reuse, seed);
@@ -305,8 +305,7 @@ absl::StatusOr<std::unique_ptr<RequestSource>> BuiltinWorkload::Open(
   absl::StatusOr<PoissonArrivals> arrivals =
       PoissonArrivals::Create(rate_per_s, seed);
   if (!arrivals.ok()) return arrivals.status();
-  return std::make_unique<BuiltinSource>(*this, count, *std::move(arrivals),
-                                         seed);
+  return std::make_unique<BuiltinSource>(*this, count, *arrivals, seed);
 }
 
 absl::StatusOr<std::vector<TraceRequest>> BuiltinWorkload::Generate(

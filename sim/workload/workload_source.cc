@@ -355,7 +355,7 @@ absl::StatusOr<std::unique_ptr<WorkloadSource>> OpenWorkload(
   if (absl::Status checked = CheckOptions(options); !checked.ok()) {
     return checked;
   }
-  const absl::Status whole = absl::FailedPreconditionError(
+  absl::Status whole = absl::FailedPreconditionError(
       absl::StrCat(options.trace, options.workload,
                    ": only the whole workload can be loaded"));
   if (options.trace.empty()) {

@@ -143,7 +143,8 @@ TEST(ChromeTraceTest, IsInOrderOfTime) {
 
 TEST(ChromeTraceTest, IsCutShortAndSaysSo) {
   ChromeTraceProcess process(1, "paged-16", /*max_events=*/6);
-  for (int i = 0; i < 100; ++i) process.OnSample(StepAt(10 * i, i % 2));
+  for (int i = 0; i < 100; ++i)
+    process.OnSample(StepAt(std::int64_t{10} * i, i % 2));
   process.OnRequest(Record(1, 0, 1, 2));
   const json trace = json::parse(ChromeTrace({process.TakeEvents()}));
   EXPECT_LE(trace.size(), 2 + 6 + 5);
