@@ -56,6 +56,17 @@ struct BlockCopy {
   friend bool operator==(const BlockCopy&, const BlockCopy&) = default;
 };
 
+/// Move the first `num_tokens` slots of a block between the pool's storage and
+/// its swap space, another storage of the same groups: `block` is of the first,
+/// `swap_block` of the second, and the list that it stands in says which way.
+struct BlockSwap {
+  std::int32_t group = 0;
+  BlockId block;
+  BlockId swap_block;
+  std::int32_t num_tokens = 0;
+  friend bool operator==(const BlockSwap&, const BlockSwap&) = default;
+};
+
 /// Contiguous memory of `num_blocks` blocks: block b starts at byte
 /// b * block_stride. The address is the backend's: of a device, if it is one.
 struct BlockArena {
