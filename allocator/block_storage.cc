@@ -154,46 +154,6 @@ absl::Status BlockStorage::FillBlocks(std::span<const BlockId> blocks,
   return blocks.empty() ? absl::OkStatus() : DoFillBlocks(blocks, value);
 }
 
-absl::Status BlockStorage::PrepareBlocks(std::span<const FreshBlock> fresh,
-                                         std::span<const BlockCopy> copies,
-                                         ReuseHygiene hygiene) {
-  if (hygiene == ReuseHygiene::kLeave) return CopyBlocks(copies);
-  const std::byte value{hygiene == ReuseHygiene::kZero ? std::uint8_t{0}
-                                                       : std::uint8_t{0xff}};
-  // First all that no copy is in the way of; then, from copy to copy, the rest.
-  const auto clean = [&](std::size_t begin, std::size_t end,
-                         std::int32_t after_copies) {
-    cleaned_.clear();
-    for (const FreshBlock& block : fresh.subspan(begin, end - begin)) {
-      if (block.after_copies == after_copies) cleaned_.push_back(block.block);
-    }
-    return FillBlocks(cleaned_, value);
-  };
-  absl::Status status = clean(0, fresh.size(), 0);
-  std::size_t copied = 0;
-  for (std::size_t next = 0; status.ok() && next < fresh.size();) {
-    const std::size_t begin = next++;
-    const std::int32_t after = fresh[begin].after_copies;
-    if (after == 0) continue;
-    if (after < 0 || static_cast<std::size_t>(after) < copied ||
-        static_cast<std::size_t>(after) > copies.size()) {
-      return absl::InvalidArgumentError(absl::StrFormat(
-          "fresh block %d is to be cleaned after %d copies; there are %d, and "
-          "%d are done",
-          fresh[begin].block.value(), after, copies.size(), copied));
-    }
-    while (next < fresh.size() && (fresh[next].after_copies == after ||
-                                   fresh[next].after_copies == 0)) {
-      ++next;
-    }
-    const auto end = static_cast<std::size_t>(after);
-    status = CopyBlocks(copies.subspan(copied, end - copied));
-    copied = end;
-    if (status.ok()) status = clean(begin, next, after);
-  }
-  return status.ok() ? CopyBlocks(copies.subspan(copied)) : status;
-}
-
 absl::Status BlockStorage::SwapOut(BlockStorage& swap_space,
                                    std::span<const BlockSwap> swaps) {
   return Swap(swap_space, swaps, SwapDirection::kOut);
@@ -240,6 +200,56 @@ absl::Status BlockStorage::DoSwap(BlockStorage& /*swap_space*/,
                                   std::span<const BlockSwap> /*swaps*/,
                                   SwapDirection /*direction*/) {
   return absl::UnimplementedError("this kind of storage does not swap");
+}
+
+absl::Status BlockStorage::PrepareStep(const StepMoves& moves,
+                                       ReuseHygiene hygiene,
+                                       BlockStorage* swap_space) {
+  if (swap_space == nullptr &&
+      !(moves.swap_outs.empty() && moves.swap_ins.empty())) {
+    return absl::InvalidArgumentError(
+        "the step moves blocks to or from a swap space; give one");
+  }
+  absl::Status status = absl::OkStatus();
+  if (!moves.swap_outs.empty()) status = SwapOut(*swap_space, moves.swap_outs);
+  const std::span<const FreshBlock> fresh =
+      hygiene == ReuseHygiene::kLeave ? moves.fresh.first(0) : moves.fresh;
+  const std::byte value{hygiene == ReuseHygiene::kPoison ? std::uint8_t{0xff}
+                                                         : std::uint8_t{0}};
+  const auto clean = [&](std::size_t begin, std::size_t end,
+                         std::int32_t after_copies) {
+    cleaned_.clear();
+    for (const FreshBlock& block : fresh.subspan(begin, end - begin)) {
+      if (block.after_copies == after_copies) cleaned_.push_back(block.block);
+    }
+    return FillBlocks(cleaned_, value);
+  };
+  if (status.ok()) status = clean(0, fresh.size(), 0);
+  if (status.ok() && !moves.swap_ins.empty()) {
+    status = SwapIn(*swap_space, moves.swap_ins);
+  }
+  std::size_t copied = 0;
+  for (std::size_t next = 0; status.ok() && next < fresh.size();) {
+    const std::size_t begin = next++;
+    const std::int32_t after = fresh[begin].after_copies;
+    if (after == 0) continue;
+    if (after < 0 || static_cast<std::size_t>(after) < copied ||
+        static_cast<std::size_t>(after) > moves.copies.size()) {
+      return absl::InvalidArgumentError(absl::StrFormat(
+          "fresh block %d is to be cleaned after %d copies; there are %d, and "
+          "%d are done",
+          fresh[begin].block.value(), after, moves.copies.size(), copied));
+    }
+    while (next < fresh.size() && (fresh[next].after_copies == after ||
+                                   fresh[next].after_copies == 0)) {
+      ++next;
+    }
+    const auto end = static_cast<std::size_t>(after);
+    status = CopyBlocks(moves.copies.subspan(copied, end - copied));
+    copied = end;
+    if (status.ok()) status = clean(begin, next, after);
+  }
+  return status.ok() ? CopyBlocks(moves.copies.subspan(copied)) : status;
 }
 
 absl::Status BlockStorage::Resize(BlockCount num_blocks) {

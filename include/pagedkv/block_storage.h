@@ -99,6 +99,16 @@ struct FreshBlock {
   friend bool operator==(const FreshBlock&, const FreshBlock&) = default;
 };
 
+/// What a step asks of the storage before its tokens are written: the lists of
+/// the manager, or of the scheduler's plan.
+struct StepMoves {
+  std::span<const BlockSwap> swap_outs = {};
+  /// By `after_copies` ascending, but for zeros, which may stand anywhere.
+  std::span<const FreshBlock> fresh = {};
+  std::span<const BlockSwap> swap_ins = {};
+  std::span<const BlockCopy> copies = {};
+};
+
 /// Contiguous memory of `num_blocks` blocks: block b starts at byte
 /// b * block_stride. The address is the backend's: of a device, if it is one.
 struct BlockArena {
@@ -146,16 +156,6 @@ class BlockStorage {
   /// Sets every byte of `blocks` in every arena, whichever group they are of:
   /// to clear what a former owner left, or to commit memory before it is used.
   absl::Status FillBlocks(std::span<const BlockId> blocks, std::byte value);
-  /// What comes before the writes of a step: cleans `fresh` and does `copies`,
-  /// in the order that both lists say together. `fresh` is that of
-  /// `KvCacheManager::fresh_blocks` or `StepPlan::fresh_blocks`: by
-  /// `after_copies` ascending, but for zeros, which may stand anywhere.
-  /// InvalidArgument as for `FillBlocks` and `CopyBlocks`; then some may have
-  /// been cleaned. In most steps one call of each.
-  absl::Status PrepareBlocks(std::span<const FreshBlock> fresh,
-                             std::span<const BlockCopy> copies,
-                             ReuseHygiene hygiene);
-
   /// Moves blocks to `swap_space`, in their order, each in all layers of its
   /// group. The swap space is another storage of the same groups, in host
   /// memory. Neighbours in the list whose blocks lie side by side on both sides
@@ -165,6 +165,14 @@ class BlockStorage {
   /// The same from the swap space, which keeps what it has.
   absl::Status SwapIn(BlockStorage& swap_space,
                       std::span<const BlockSwap> swaps);
+
+  /// What comes before the writes of a step: `swap_outs`; then `fresh` is
+  /// cleaned, but for blocks that have to wait for copies; `swap_ins`; and
+  /// `copies`, the rest of `fresh` being cleaned among them. One call each, in
+  /// most steps. `swap_space` may be null where nothing is swapped. Errors are
+  /// those of each; then some of it may have been done.
+  absl::Status PrepareStep(const StepMoves& moves, ReuseHygiene hygiene,
+                           BlockStorage* swap_space = nullptr);
 
   /// Gives the storage `num_blocks` blocks: from 1 to `max_num_blocks`. Those
   /// below both the old and the new number keep their bytes and addresses; what

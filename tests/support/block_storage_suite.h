@@ -418,7 +418,7 @@ TYPED_TEST_P(BlockStorageTest, ARefusedSwapDoesNothing) {
   EXPECT_EQ(this->ReadAll(*storage), expected);
 }
 
-TYPED_TEST_P(BlockStorageTest, PreparesBlocksInTheOrderThatBothListsSay) {
+TYPED_TEST_P(BlockStorageTest, PreparesAStepInTheOrderThatItsListsSay) {
   constexpr std::uint64_t kSeed = 20240609;
   SCOPED_TRACE(testing::Message() << "seed " << kSeed);
   std::mt19937_64 random(kSeed);
@@ -427,12 +427,30 @@ TYPED_TEST_P(BlockStorageTest, PreparesBlocksInTheOrderThatBothListsSay) {
   };
   const BlockStorageLayout layout = this->TwoGroups();
   const auto storage = this->CreateOrDie(layout);
+  const auto swap_space = *HostBlockStorage::Create({.layout = layout});
+  const auto reference = *HostBlockStorage::Create({.layout = layout});
+  const auto reference_space = *HostBlockStorage::Create({.layout = layout});
+  std::vector<BlockId> all;
+  for (int i = 0; i < 9; ++i) all.push_back(BlockId(i));
+  ASSERT_TRUE(swap_space->FillBlocks(all, std::byte{5}).ok());
+  ASSERT_TRUE(reference_space->FillBlocks(all, std::byte{5}).ok());
   for (int round = 0; round < 100; ++round) {
-    auto expected = this->Scramble(*storage, random);
+    const auto before = this->Scramble(*storage, random);
+    for (int k = 0; k < 2; ++k) {
+      const auto& bytes = before[static_cast<std::size_t>(k)];
+      std::copy(bytes.begin(), bytes.end(), reference->arena(0, k).base);
+    }
     std::vector<BlockCopy> copies(static_cast<std::size_t>(below(6)));
     for (BlockCopy& copy : copies) {
       copy = {0, BlockId(1 + below(8)), BlockId(), below(5)};
       copy.destination = BlockId(1 + (copy.source.value() + below(7)) % 8);
+    }
+    std::vector<BlockSwap> swaps[2];
+    for (std::vector<BlockSwap>& list : swaps) {
+      list.resize(static_cast<std::size_t>(below(4)));
+      for (BlockSwap& swap : list) {
+        swap = {0, BlockId(1 + below(8)), BlockId(below(9)), below(5)};
+      }
     }
     std::vector<FreshBlock> fresh;
     std::int32_t after = 0;
@@ -444,36 +462,48 @@ TYPED_TEST_P(BlockStorageTest, PreparesBlocksInTheOrderThatBothListsSay) {
       fresh.push_back({BlockId(1 + below(8)), below(2) == 0 ? 0 : after});
     }
     const auto hygiene = static_cast<ReuseHygiene>(below(3));
-    const auto status = storage->PrepareBlocks(fresh, copies, hygiene);
+    const absl::Status status = storage->PrepareStep({.swap_outs = swaps[0],
+                                                      .fresh = fresh,
+                                                      .swap_ins = swaps[1],
+                                                      .copies = copies},
+                                                     hygiene, swap_space.get());
     ASSERT_TRUE(status.ok()) << status;
+
+    // The same, one by one.
+    ASSERT_TRUE(reference->SwapOut(*reference_space, swaps[0]).ok());
     for (std::size_t done = 0; done <= copies.size(); ++done) {
       for (const FreshBlock& block : fresh) {
-        if (hygiene == ReuseHygiene::kLeave ||
-            std::cmp_not_equal(block.after_copies, done)) {
-          continue;
-        }
-        for (std::size_t k = 0; k < 2; ++k) {
-          std::fill_n(
-              expected[k].begin() + block.block.value() * this->kStrides[k],
-              this->kStrides[k],
-              std::byte{hygiene == ReuseHygiene::kZero ? std::uint8_t{0}
-                                                       : std::uint8_t{0xff}});
+        if (hygiene != ReuseHygiene::kLeave &&
+            std::cmp_equal(block.after_copies, done)) {
+          const std::uint8_t value = hygiene == ReuseHygiene::kZero ? 0 : 0xff;
+          ASSERT_TRUE(
+              reference->FillBlocks({&block.block, 1}, std::byte{value}).ok());
         }
       }
-      if (done == copies.size()) break;
-      const BlockCopy& copy = copies[done];
-      for (std::size_t k = 0; k < 2; ++k) {
-        std::copy_n(
-            expected[k].begin() + copy.source.value() * this->kStrides[k],
-            this->MovedBytes(layout, 0, k, copy.num_tokens),
-            expected[k].begin() + copy.destination.value() * this->kStrides[k]);
+      if (done == 0) {
+        ASSERT_TRUE(reference->SwapIn(*reference_space, swaps[1]).ok());
+      }
+      if (done < copies.size()) {
+        ASSERT_TRUE(reference->CopyBlocks({&copies[done], 1}).ok());
       }
     }
-    ASSERT_EQ(this->ReadAll(*storage), expected) << "round " << round;
+    ASSERT_EQ(this->ReadAll(*storage), this->ReadHost(*reference))
+        << "round " << round;
+    ASSERT_EQ(this->ReadHost(*swap_space), this->ReadHost(*reference_space))
+        << "round " << round;
   }
+}
+
+TYPED_TEST_P(BlockStorageTest, AStepThatCannotBeIsRefused) {
+  const auto storage = this->CreateOrDie(this->TwoGroups());
   const FreshBlock late{BlockId(1), 1};
-  EXPECT_EQ(storage->PrepareBlocks({&late, 1}, {}, ReuseHygiene::kZero).code(),
-            absl::StatusCode::kInvalidArgument);
+  const BlockSwap swap{0, BlockId(1), BlockId(1), 1};
+  for (const StepMoves& moves :
+       {StepMoves{.fresh = {&late, 1}}, StepMoves{.swap_outs = {&swap, 1}},
+        StepMoves{.swap_ins = {&swap, 1}}}) {
+    EXPECT_EQ(storage->PrepareStep(moves, ReuseHygiene::kZero).code(),
+              absl::StatusCode::kInvalidArgument);
+  }
 }
 
 TYPED_TEST_P(BlockStorageTest, AResizedStorageKeepsItsAddressesAndBytes) {
@@ -545,8 +575,8 @@ REGISTER_TYPED_TEST_SUITE_P(
     FillsWholeBlocksOfEveryArena, ARefusedListDoesNothing,
     RefusesWhatIsNoLayout, ReportsMemoryThatCannotBeHad,
     RandomCopiesAndFillsEqualAPlainArray, SwapsEqualPlainArrays,
-    ARefusedSwapDoesNothing, PreparesBlocksInTheOrderThatBothListsSay,
-    AResizedStorageKeepsItsAddressesAndBytes,
+    ARefusedSwapDoesNothing, PreparesAStepInTheOrderThatItsListsSay,
+    AStepThatCannotBeIsRefused, AResizedStorageKeepsItsAddressesAndBytes,
     IsNotResizedWhereThatWasNotAskedFor);
 
 }  // namespace pagedkv
