@@ -24,11 +24,11 @@ absl::Status KvCacheManager::BeginShrink(BlockCount num_blocks) {
     return status;
   }
   // A copy's source may be free already, and would lose its memory.
-  if (!copies_.empty()) {
+  if (!copies_.empty() || !fresh_.empty()) {
     return absl::FailedPreconditionError(absl::StrFormat(
-        "the pool cannot shrink while %d copies wait: take them, and call "
-        "ClearCopies",
-        copies_.size()));
+        "the pool cannot shrink while %d copies and %d fresh blocks wait: take "
+        "them, and call ClearCopies",
+        copies_.size(), fresh_.size()));
   }
   if (cache_ != nullptr) {
     for (std::int64_t id = num_blocks.value(); id < pool_.num_blocks().value();

@@ -349,7 +349,8 @@ class KvCacheManager {
   /// hold drain: they are used as before, are not indexed, and are gone when
   /// they are released, or moved (`Drain`); `pool().num_draining()` counts
   /// them. InvalidArgument for fewer than 2 blocks, or more than there are;
-  /// FailedPrecondition while copies wait for `ClearCopies`. Whether live
+  /// FailedPrecondition while copies or fresh blocks wait for
+  /// `ClearCopies`. Whether live
   /// sequences can grow to their ends in the smaller pool is for the caller to
   /// know: with a `Scheduler`, call its `BeginShrink`. O(num_blocks).
   absl::Status BeginShrink(BlockCount num_blocks);
