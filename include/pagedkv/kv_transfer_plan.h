@@ -65,11 +65,11 @@ struct KvTransferRank {
 /// Two peers that serve the same model.
 struct KvTransferPeers {
   /// The layers of the whole model. Formats are taken from the layouts.
-  std::vector<KvLayer> model;
+  std::vector<KvLayer> model{};
   /// All ranks, or those that take part: a rank that fetches what it needs
   /// lists itself alone as the destination.
-  std::vector<KvTransferRank> source;
-  std::vector<KvTransferRank> destination;
+  std::vector<KvTransferRank> source{};
+  std::vector<KvTransferRank> destination{};
 };
 
 /// The block tables of one sequence on one rank: [group][block]. Null blocks
@@ -78,8 +78,8 @@ using KvTables = std::span<const std::span<const BlockId>>;
 
 /// The tokens [first, first + num_tokens) of one sequence.
 struct KvTransferRange {
-  std::span<const KvTables> source;  ///< [rank], or one for all ranks
-  std::span<const KvTables> destination;
+  std::span<const KvTables> source{};  ///< [rank], or one for all ranks
+  std::span<const KvTables> destination{};
   TokenCount first{0};
   TokenCount num_tokens{0};
 };
