@@ -75,7 +75,9 @@ class Generator {
     }
     const std::int32_t heads = heads_;
     layer.key = {heads, 4 * (1 + Below(3)), Format()};
-    if (!OneIn(8)) layer.value = {heads, 4 * (1 + Below(3)), Format()};
+    if (!OneIn(8)) {
+      layer.value = {OneIn(4) ? 1 : heads, 4 * (1 + Below(3)), Format()};
+    }
     return layer;
   }
 

@@ -145,6 +145,35 @@ TEST_F(KvTransferPlanTest, BlocksThatFollowOneAnotherAreOneCopy) {
   EXPECT_THAT(Move(larger, 0, 16), SizeIs(2));
 }
 
+// The second block ends where, in the next arena, the first one begins.
+TEST_F(KvTransferPlanTest, ArenasAreNotJoined) {
+  KvReferencePeers peers =
+      Peers(Model(1, 2), {.blocks = {6, 5}}, {.blocks = {8, 7}});
+  EXPECT_THAT(Move(peers, 0, 8), SizeIs(2 * 2));
+}
+
+// V begins where a fifth vector of K would, but its vectors are one run, or
+// have another distance at the source.
+TEST_F(KvTransferPlanTest, OtherRunsDoNotJoinAStridedCopy) {
+  struct Case {
+    std::int32_t key_heads;
+    std::int32_t value_heads;
+    std::int32_t tensor_parallel;
+  };
+  for (const Case& c : {Case{2, 1, 2}, Case{4, 2, 4}}) {
+    std::vector<KvLayer> model = Model(1, c.key_heads);
+    model[0].value.heads = c.value_heads;
+    const auto side = [](std::int32_t tensor_parallel, std::int32_t block) {
+      return Side{.tensor_parallel = tensor_parallel,
+                  .blocks = {block},
+                  .arrangement = KvArrangement::kInterleaved};
+    };
+    KvReferencePeers peers =
+        Peers(model, side(1, 5), side(c.tensor_parallel, 7));
+    EXPECT_EQ(std::ssize(Move(peers, 0, 4)), 2 * c.tensor_parallel);
+  }
+}
+
 TEST_F(KvTransferPlanTest, CopiesNoPadding) {
   // K of 3 tokens takes 48 of 64 bytes.
   const auto side = [](std::int32_t block) {
@@ -200,6 +229,23 @@ TEST_F(KvTransferPlanTest, LayersOfABlockThatIsSplitAreOneStridedCopy) {
   ASSERT_THAT(copies, SizeIs(2));
   EXPECT_EQ(copies[0].bytes, 2 * 4 * kVector);
   EXPECT_EQ(copies[0].count, 2 * 4);
+}
+
+TEST_F(KvTransferPlanTest, ALayerOfAnotherSizeIsACopyOfItsOwn) {
+  std::vector<KvLayer> model = Model(5, 2);
+  for (KvLayer& layer : model) layer.value = {};
+  model[4].key.head_size = kHeadSize / 2;
+  const auto side = [](std::int32_t tensor_parallel, std::int32_t block) {
+    return Side{.tensor_parallel = tensor_parallel,
+                .blocks = {block},
+                .order = KvOrder::kHnd,
+                .arrangement = KvArrangement::kBlockFirst};
+  };
+  KvReferencePeers peers = Peers(model, side(1, 5), side(2, 7));
+  const std::vector<KvCopy> copies = Move(peers, 0, 4);
+  ASSERT_THAT(copies, SizeIs(2 * 2));
+  EXPECT_EQ(copies[0].count, 4);
+  EXPECT_EQ(copies[1].count, 1);
 }
 
 // Source ranks and the bytes that are taken from them.
