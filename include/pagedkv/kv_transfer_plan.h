@@ -154,10 +154,10 @@ class KvTransferPlan {
 /// Whether `copies` do what a plan promises for `range`: each element (layer,
 /// key or value, token, head, channel) and scale that a destination rank has to
 /// hold is written exactly once, from where a source rank has the same, and
-/// nothing else is written. Shares no arithmetic with the plan: addresses come
-/// from the formulas in kv_tensor.h, vector by vector. Meant for the set-up of
-/// a connection and for tests: O(vectors * log copies). FailedPrecondition
-/// names the first fault.
+/// nothing else is written. Shares with the plan only the reading of `peers`:
+/// addresses come from the formulas in kv_tensor.h, vector by vector. Meant for
+/// the set-up of a connection and for tests: O(vectors * log copies).
+/// FailedPrecondition names the first fault.
 absl::Status CheckKvCopies(const KvTransferPeers& peers,
                            const KvTransferRange& range,
                            std::span<const KvCopy> copies);

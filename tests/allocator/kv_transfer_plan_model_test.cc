@@ -112,8 +112,8 @@ class Generator {
     std::vector<std::vector<std::int32_t>> groups(4);
     for (const std::int32_t layer : layers) {
       const bool window = model[static_cast<std::size_t>(layer)].has_window();
-      groups[static_cast<std::size_t>((window ? 2 : 0) + Below(2))].push_back(
-          layer);
+      auto& group = groups[(window ? 2u : 0u) + (OneIn(2) ? 1u : 0u)];
+      group.push_back(layer);
     }
     std::erase_if(groups, [](const auto& group) { return group.empty(); });
     return groups;

@@ -110,7 +110,7 @@ TEST_F(KvTransferPlanTest, EqualLayoutsTakeOneCopyPerBlockAndArena) {
   const std::vector<KvCopy> copies = Move(peers, 0, 12);
   ASSERT_THAT(copies, SizeIs(3 * 2 * 3));
   for (const KvCopy& copy : copies) {
-    EXPECT_EQ(copy.bytes, 4 * 2 * kVector);
+    EXPECT_EQ(copy.bytes, kVector * 4 * 2);
     EXPECT_EQ(copy.count, 1);
   }
 }
@@ -135,9 +135,9 @@ TEST_F(KvTransferPlanTest, BlocksThatFollowOneAnotherAreOneCopy) {
       Peers(Model(1, 2), {.blocks = {4, 5, 6}}, {.blocks = {11, 12, 13}});
   const std::vector<KvCopy> copies = Move(peers, 1, 10);
   ASSERT_THAT(copies, SizeIs(2));
-  EXPECT_EQ(copies[0].source_offset, (4 * 4 + 1) * 2 * kVector);
-  EXPECT_EQ(copies[0].destination_offset, (11 * 4 + 1) * 2 * kVector);
-  EXPECT_EQ(copies[0].bytes, 10 * 2 * kVector);
+  EXPECT_EQ(copies[0].source_offset, kVector * 2 * (4 * 4 + 1));
+  EXPECT_EQ(copies[0].destination_offset, kVector * 2 * (11 * 4 + 1));
+  EXPECT_EQ(copies[0].bytes, kVector * 10 * 2);
 
   // Also where four small blocks make a large one.
   KvReferencePeers larger = Peers(Model(1, 2), {.blocks = {4, 5, 6, 7}},
@@ -185,7 +185,7 @@ TEST_F(KvTransferPlanTest, CopiesNoPadding) {
   KvReferencePeers peers = Peers(Model(1, 1), side(4), side(6));
   const std::vector<KvCopy> copies = Move(peers, 0, 3);
   ASSERT_THAT(copies, SizeIs(2));
-  EXPECT_EQ(TotalBytes(copies), Bytes(2 * 48));
+  EXPECT_EQ(TotalBytes(copies), Bytes(96));
 }
 
 TEST_F(KvTransferPlanTest, ATransposedBlockTakesAStridedCopyPerHead) {
@@ -227,7 +227,7 @@ TEST_F(KvTransferPlanTest, LayersOfABlockThatIsSplitAreOneStridedCopy) {
   KvReferencePeers peers = Peers(Model(4, 4), side(1, 5), side(2, 7));
   const std::vector<KvCopy> copies = Move(peers, 0, 4);
   ASSERT_THAT(copies, SizeIs(2));
-  EXPECT_EQ(copies[0].bytes, 2 * 4 * kVector);
+  EXPECT_EQ(copies[0].bytes, kVector * 2 * 4);
   EXPECT_EQ(copies[0].count, 2 * 4);
 }
 
@@ -271,7 +271,7 @@ TEST_F(KvTransferPlanTest, ReplicasShareTheLoad) {
       LatentModel(8), {.tensor_parallel = 8, .blocks = {5}}, {.blocks = {7}});
   auto load = Load(Move(one, 0, 4));
   EXPECT_THAT(load, SizeIs(8));
-  for (const auto& [rank, bytes] : load) EXPECT_EQ(bytes, 4 * 40 * 2) << rank;
+  for (const auto& [rank, bytes] : load) EXPECT_EQ(bytes, 320) << rank;
 
   // 8 ranks fetch from 2 with one of 2 heads each: 4 from either.
   KvReferencePeers two =
@@ -288,7 +288,7 @@ TEST_F(KvTransferPlanTest, ReplicasShareTheLoad) {
   load = Load(Move(eight, 0, 4));
   EXPECT_THAT(load, SizeIs(8));
   for (const auto& [rank, bytes] : load) {
-    EXPECT_EQ(bytes, 2 * 4 * kVector) << rank;
+    EXPECT_EQ(bytes, kVector * 2 * 4) << rank;
   }
 }
 
@@ -327,7 +327,7 @@ TEST_F(KvTransferPlanTest, LeavesOutWhatWindowsHavePassed) {
   KvReferencePeers peers = Peers(model, {.blocks = {0, 0, 5}},
                                  {.block_size = 3, .blocks = {0, 1, 2, 3}});
   const std::vector<KvCopy> copies = Move(peers, 0, 12);
-  EXPECT_EQ(TotalBytes(copies), Bytes(4 * 2 * 2 * kVector));
+  EXPECT_EQ(TotalBytes(copies), Bytes(kVector * 4 * 2 * 2));
 }
 
 TEST_F(KvTransferPlanTest, AMissingBlockWithoutAWindowIsAnError) {
