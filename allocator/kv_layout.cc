@@ -186,7 +186,10 @@ KvTensorView KvLayout::View(std::byte* arena, int group, int layer,
                             KvRole role) const {
   const Place& where = place(group, layer, role);
   KvTensorView view = where.view;
-  view.base = arena + where.offset;
+  // A null arena has offsets, which pointers do not: added as a number.
+  view.base =
+      reinterpret_cast<std::byte*>(reinterpret_cast<std::uintptr_t>(arena) +
+                                   static_cast<std::uintptr_t>(where.offset));
   view.block_stride = storage_layout_.groups[static_cast<std::size_t>(group)]
                           .layers[static_cast<std::size_t>(where.storage_layer)]
                           .bytes_per_block.value();
