@@ -2,35 +2,55 @@
 #include "allocator/kernels/kv_tile.h"
 
 #include <algorithm>
-#include <cstring>
+#include <cstddef>
+
+#include "allocator/kernels/vector_codec.h"
 
 namespace pagedkv {
 namespace {
-void DecodeVector(const KvTensorView& view, BlockId block, std::int32_t token,
-                  std::int32_t head, float* out) {
-  std::memcpy(out,
-              view.base + block.value() * view.block_stride +
-                  token * view.token_stride + head * view.head_stride,
-              static_cast<std::size_t>(view.tensor.head_size) * sizeof(float));
+
+std::ptrdiff_t ByteOffset(KvDtype dtype, std::int64_t elements) {
+  return elements * (KvDtypeBits(dtype) / 8);
 }
+
 }  // namespace
 
-void LoadTile(const KvTensorView& view, const BlockId* table, std::int32_t head,
-              std::int64_t first, TokenRange range, float* tile,
-              std::int32_t stride) {
-  if (range.empty()) return;
+void LoadRow(const ConstKvRows& rows, std::int64_t row, std::int32_t head,
+             std::int32_t first, std::int32_t size, float* elements) {
+  const std::byte* vector =
+      rows.data + ByteOffset(rows.dtype, row * rows.token_stride +
+                                             head * rows.head_stride + first);
+  for (std::int32_t i = 0; i < size; ++i) {
+    elements[i] = LoadElement(rows.dtype, vector, i);
+  }
+}
+
+void StoreRow(const KvRows& rows, std::int64_t row, std::int32_t head,
+              std::int32_t size, const float* elements) {
+  std::byte* vector =
+      rows.data +
+      ByteOffset(rows.dtype, row * rows.token_stride + head * rows.head_stride);
+  for (std::int32_t i = 0; i < size; ++i) {
+    StoreElement(rows.dtype, vector, i, elements[i]);
+  }
+}
+
+void LoadTile(const KvSource& source, std::int32_t head, std::int64_t first,
+              TokenRange range, float* tile, std::int32_t stride) {
+  const KvTensorView& view = *source.view;
   const std::int32_t size = view.tensor.head_size;
-  const std::int64_t position = first + range.begin;
-  const BlockId* block = table + position / view.block_size;
-  auto token = static_cast<std::int32_t>(position % view.block_size);
-  for (std::int32_t row = range.begin; row < range.end; ++row) {
-    float* vector = tile + static_cast<std::ptrdiff_t>(row) * stride;
-    DecodeVector(view, *block, token, head, vector);
-    std::fill(vector + size, vector + PaddedSize(size), 0.0F);
-    if (++token == view.block_size) {
-      token = 0;
-      ++block;
+  for (std::int32_t t = range.begin; t < range.end; ++t) {
+    const std::int64_t position = first + t;
+    float* vector = tile + std::ptrdiff_t{t} * stride;
+    if (source.residual != nullptr && position >= source.first_residual) {
+      LoadRow(*source.residual, position - source.first_residual, head, 0, size,
+              vector);
+    } else {
+      const std::int64_t block = position / view.block_size;
+      DecodeVector(view, source.table[block].value(),
+                   position - block * view.block_size, head, vector);
     }
+    std::fill(vector + size, vector + PaddedSize(size), 0.0F);
   }
 }
 

@@ -86,38 +86,37 @@ struct Workspace {
   Visible visible[kMaxQueries];
 };
 
-// Of the vectors in the workspace.
-struct Sizes {
-  explicit Sizes(const PagedAttentionArgs& args)
-      : key(PaddedSize(args.key.tensor.head_size)),
-        value(PaddedSize(args.value.tensor.head_size)) {
-    if (args.latent) {
-      rotary_begin = key;
-      key += value;
-      value = rotary_begin;
-    }
-  }
-  std::int32_t key;
-  std::int32_t value;
-  std::int32_t rotary_begin = 0;  // in a key
-};
-
+// A latent need not have a rotary part.
+std::int32_t RotarySize(const PagedAttentionArgs& args) {
+  return args.latent && args.value.tensor.heads > 0
+             ? args.value.tensor.head_size
+             : 0;
+}
 std::int32_t ValueSize(const PagedAttentionArgs& args) {
   return args.latent ? args.key.tensor.head_size : args.value.tensor.head_size;
 }
 
-// TEMP
-void LoadRow(const ConstKvRows& rows, std::int64_t token, std::int32_t head,
-             std::int32_t first, std::int32_t count, float* out) {
-  const auto* p = reinterpret_cast<const float*>(rows.data) +
-                  token * rows.token_stride + head * rows.head_stride + first;
-  std::copy(p, p + count, out);
-}
-void StoreRow(const float* in, std::int32_t count, const KvRows& rows,
-              std::int64_t token, std::int32_t head) {
-  auto* p = reinterpret_cast<float*>(rows.data) + token * rows.token_stride +
-            head * rows.head_stride;
-  std::copy(in, in + count, p);
+// Of the vectors in the workspace.
+struct Sizes {
+  explicit Sizes(const PagedAttentionArgs& args)
+      : rotary_begin(PaddedSize(args.key.tensor.head_size)),
+        key(rotary_begin + PaddedSize(RotarySize(args))),
+        value(PaddedSize(ValueSize(args))) {}
+
+  std::int32_t rotary_begin;  // in a key
+  std::int32_t key;
+  std::int32_t value;
+};
+
+KvSource SourceOf(const KvTensorView& view, const AttentionBatch& batch,
+                  std::size_t sequence, ConstKvRows ResidualRows::* rows) {
+  KvSource source{.view = &view, .table = batch.tables[sequence]};
+  if (!batch.residuals.empty()) {
+    const ResidualRows& residual = batch.residuals[sequence];
+    source.residual = &(residual.*rows);
+    source.first_residual = residual.first;
+  }
+  return source;
 }
 
 // The queries of one sequence that read one KV head.
@@ -128,7 +127,9 @@ class HeadAttention {
                 std::int32_t kv_head, TokenRange heads, Workspace& work)
       : args_(args),
         sizes_(args),
-        table_(args.batch.tables[sequence]),
+        key_(SourceOf(args.key, args.batch, sequence, &ResidualRows::key)),
+        value_(
+            SourceOf(args.value, args.batch, sequence, &ResidualRows::value)),
         first_row_(args.batch.query_begin[sequence]),
         num_rows_(args.batch.query_begin[sequence + 1] - first_row_),
         first_position_(args.batch.num_tokens[sequence] - num_rows_),
@@ -180,10 +181,8 @@ class HeadAttention {
     float* query = Query(i);
     std::fill(query, query + sizes_.key, 0.0F);
     LoadRow(args_.query, first_row_ + token, head, 0, size, query);
-    if (args_.latent) {
-      LoadRow(args_.query, first_row_ + token, head, size,
-              args_.value.tensor.head_size, query + sizes_.rotary_begin);
-    }
+    LoadRow(args_.query, first_row_ + token, head, size, RotarySize(args_),
+            query + sizes_.rotary_begin);
     std::fill(Sum(i), Sum(i) + sizes_.value, 0.0F);
     SoftmaxState& softmax = work_.softmax[i];
     softmax = {.max = kMasked, .sum = 0};
@@ -200,7 +199,7 @@ class HeadAttention {
       if (!mine.empty()) Weigh(i, mine);
     }
     // The latent that has served as keys is there already.
-    if (!args_.latent) Load(args_.value, tile, tokens, 0, sizes_.value);
+    if (!args_.latent) Load(value_, tile, tokens, 0, sizes_.value);
     const std::int32_t stride = args_.latent ? sizes_.key : sizes_.value;
     for (std::int32_t i = 0; i < count_; ++i) {
       const TileTokens mine = InTile(work_.visible[i], tile);
@@ -211,9 +210,9 @@ class HeadAttention {
   }
 
   void LoadKeys(std::int64_t tile, const TileTokens& tokens) {
-    Load(args_.key, tile, tokens, 0, sizes_.key);
-    if (args_.latent) {
-      Load(args_.value, tile, tokens, sizes_.rotary_begin, sizes_.key);
+    Load(key_, tile, tokens, 0, sizes_.key);
+    if (RotarySize(args_) > 0) {
+      Load(value_, tile, tokens, sizes_.rotary_begin, sizes_.key);
     }
     // `ComputeLogits` reads what lies between and a few that follow.
     const auto clear = [&](std::int32_t begin, std::int32_t end) {
@@ -224,12 +223,10 @@ class HeadAttention {
     clear(tokens.end(), PaddedSize(tokens.end()));
   }
 
-  void Load(const KvTensorView& view, std::int64_t tile,
-            const TileTokens& tokens, std::int32_t offset,
-            std::int32_t stride) {
+  void Load(const KvSource& source, std::int64_t tile, const TileTokens& tokens,
+            std::int32_t offset, std::int32_t stride) {
     for (const TokenRange& range : {tokens.sinks, tokens.recent}) {
-      LoadTile(view, table_, kv_head_, tile, range, work_.tile + offset,
-               stride);
+      LoadTile(source, kv_head_, tile, range, work_.tile + offset, stride);
     }
   }
 
@@ -247,13 +244,14 @@ class HeadAttention {
     float* sum = Sum(i);
     const float scale = 1 / work_.softmax[i].sum;
     for (std::int32_t d = 0; d < sizes_.value; ++d) sum[d] *= scale;
-    StoreRow(sum, ValueSize(args_), args_.output, first_row_ + TokenOf(i),
-             HeadOf(i));
+    StoreRow(args_.output, first_row_ + TokenOf(i), HeadOf(i), ValueSize(args_),
+             sum);
   }
 
   const PagedAttentionArgs& args_;
   const Sizes sizes_;
-  const BlockId* table_;
+  const KvSource key_;
+  const KvSource value_;
   std::int32_t first_row_;
   std::int32_t num_rows_;
   std::int32_t first_position_;
@@ -272,38 +270,56 @@ absl::Status Invalid(const absl::FormatSpec<Args...>& format,
   return absl::InvalidArgumentError(absl::StrFormat(format, args...));
 }
 
+absl::Status CheckTensor(const char* name, const KvTensorView& view) {
+  if (view.base == nullptr) return Invalid("%s.base: null", name);
+  if (view.tensor.heads < 1 || view.tensor.head_size < 1) {
+    return Invalid("%s: %d heads of %d elements; give at least one of each",
+                   name, view.tensor.heads, view.tensor.head_size);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckTensors(const PagedAttentionArgs& args) {
-  const KvTensor& key = args.key.tensor;
-  const KvTensor& value = args.value.tensor;
-  if (key.heads < 1 || key.head_size < 1) {
-    return Invalid("key: %d heads of %d elements; give at least one of each",
-                   key.heads, key.head_size);
+  const KvTensorView& key = args.key;
+  const KvTensorView& value = args.value;
+  if (absl::Status s = CheckTensor("key", key); !s.ok()) return s;
+  if (!args.latent || value.tensor.heads > 0) {
+    if (absl::Status s = CheckTensor("value", value); !s.ok()) return s;
+    if (key.block_size != value.block_size) {
+      return Invalid(
+          "value.block_size: %d, and %d of the key; one table "
+          "serves both",
+          value.block_size, key.block_size);
+    }
+    if (key.tensor.heads != value.tensor.heads) {
+      return Invalid("value: %d heads, and %d of the key; give equal numbers",
+                     value.tensor.heads, key.tensor.heads);
+    }
   }
-  // A latent need not have a rotary part.
-  const bool has_value = value.heads > 0 || !args.latent;
-  if (has_value && args.key.block_size != args.value.block_size) {
+  const std::int32_t rotary_size = RotarySize(args);
+  if (key.tensor.head_size >
+      kMaxKeySize - PaddedSize(std::min(rotary_size, kMaxKeySize))) {
     return Invalid(
-        "value: blocks of %d tokens, and of %d in key; one table "
-        "serves both",
-        args.value.block_size, args.key.block_size);
+        "key: heads of %d elements, with a rotary part of %d; at "
+        "most %d together",
+        key.tensor.head_size, rotary_size, kMaxKeySize);
   }
-  if (has_value && key.heads != value.heads) {
-    return Invalid("value: %d heads, and %d in key; give equal numbers",
-                   value.heads, key.heads);
-  }
-  const Sizes sizes(args);
-  if (sizes.key > kMaxKeySize) {
-    return Invalid(
-        "key: %d elements of a head; at most %d, the rotary part "
-        "included",
-        sizes.key, kMaxKeySize);
-  }
-  if (sizes.value > kMaxValueSize) {
-    return Invalid("%s: %d elements of a head; at most %d",
+  if (ValueSize(args) > kMaxValueSize) {
+    return Invalid("%s: heads of %d elements as values; at most %d",
                    args.latent ? "key" : "value", ValueSize(args),
                    kMaxValueSize);
   }
   return absl::OkStatus();
+}
+
+// What is wrong with rows; null if nothing.
+const char* ProblemOf(const std::byte* data, KvDtype dtype, bool has_rows) {
+  if (data == nullptr && has_rows) return "data: null";
+  if (dtype != KvDtype::kFp32 && dtype != KvDtype::kFp16 &&
+      dtype != KvDtype::kBf16) {
+    return "dtype: rows are fp32, fp16 or bf16";
+  }
+  return nullptr;
 }
 
 absl::Status CheckHeads(const PagedAttentionArgs& args) {
@@ -312,7 +328,8 @@ absl::Status CheckHeads(const PagedAttentionArgs& args) {
     return Invalid("num_query_heads: %d; give a multiple of the %d KV heads",
                    args.num_query_heads, args.key.tensor.heads);
   }
-  if (args.first_head < 0 || args.num_heads < 0 ||
+  if (args.first_head < 0 || args.first_head >= args.num_query_heads ||
+      args.num_heads < 0 ||
       args.num_heads > args.num_query_heads - args.first_head) {
     return Invalid("first_head, num_heads: %d and %d; there are %d query heads",
                    args.first_head, args.num_heads, args.num_query_heads);
@@ -338,6 +355,12 @@ absl::Status CheckBatch(const AttentionBatch& batch) {
     return Invalid("batch.tables: %d for %d sequences", batch.tables.size(),
                    num_sequences);
   }
+  if (!batch.residuals.empty() && batch.residuals.size() != num_sequences) {
+    return Invalid(
+        "batch.residuals: %d for %d sequences; give none, or one for "
+        "each",
+        batch.residuals.size(), num_sequences);
+  }
   if (batch.query_begin[0] < 0) {
     return Invalid("batch.query_begin[0]: %d; rows count from 0",
                    batch.query_begin[0]);
@@ -355,8 +378,34 @@ absl::Status CheckBatch(const AttentionBatch& batch) {
           "last tokens",
           i, batch.num_tokens[i], queries);
     }
-    if (queries > 0 && batch.tables[i] == nullptr) {
+    const bool has_blocks =
+        batch.residuals.empty() || batch.residuals[i].first > 0;
+    if (queries > 0 && has_blocks && batch.tables[i] == nullptr) {
       return Invalid("batch.tables[%d]: null", i);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckResiduals(const PagedAttentionArgs& args) {
+  const AttentionBatch& batch = args.batch;
+  const bool has_value = !args.latent || RotarySize(args) > 0;
+  for (std::size_t i = 0; i < batch.residuals.size(); ++i) {
+    const ResidualRows& residual = batch.residuals[i];
+    if (residual.first < 0 || residual.first > batch.num_tokens[i]) {
+      return Invalid("batch.residuals[%d].first: %d of %d tokens", i,
+                     residual.first, batch.num_tokens[i]);
+    }
+    const bool has_rows = residual.first < batch.num_tokens[i];
+    const char* problem =
+        ProblemOf(residual.key.data, residual.key.dtype, has_rows);
+    if (problem != nullptr) {
+      return Invalid("batch.residuals[%d].key.%s", i, problem);
+    }
+    problem = ProblemOf(residual.value.data, residual.value.dtype,
+                        has_rows && has_value);
+    if (problem != nullptr) {
+      return Invalid("batch.residuals[%d].value.%s", i, problem);
     }
   }
   return absl::OkStatus();
@@ -366,6 +415,14 @@ absl::Status CheckArgs(const PagedAttentionArgs& args) {
   if (absl::Status s = CheckTensors(args); !s.ok()) return s;
   if (absl::Status s = CheckHeads(args); !s.ok()) return s;
   if (absl::Status s = CheckBatch(args.batch); !s.ok()) return s;
+  if (absl::Status s = CheckResiduals(args); !s.ok()) return s;
+  const bool has_queries =
+      args.batch.query_begin.front() < args.batch.query_begin.back();
+  const char* problem =
+      ProblemOf(args.query.data, args.query.dtype, has_queries);
+  if (problem != nullptr) return Invalid("query.%s", problem);
+  problem = ProblemOf(args.output.data, args.output.dtype, has_queries);
+  if (problem != nullptr) return Invalid("output.%s", problem);
   if (!(args.softmax_scale > 0) || std::isinf(args.softmax_scale)) {
     return Invalid("softmax_scale: %g; usually 1 / sqrt(head size)",
                    args.softmax_scale);

@@ -17,10 +17,10 @@ namespace pagedkv {
 
 /// What one query of one head attends with.
 struct ReferenceQuery {
-  std::span<const float> query;                ///< [size of a key]
-  std::vector<std::span<const float>> keys;    ///< [tokens] of the context
-  std::vector<std::span<const float>> values;  ///< likewise
-  std::int64_t position = 0;                   ///< its own, in the context
+  std::span<const float> query{};                ///< [size of a key]
+  std::vector<std::span<const float>> keys{};    ///< [tokens] of the context
+  std::vector<std::span<const float>> values{};  ///< likewise
+  std::int64_t position = 0;                     ///< its own, in the context
   double softmax_scale = 1;
   std::int64_t window = 0;
   std::int64_t num_sink_tokens = 0;
@@ -31,6 +31,7 @@ struct ReferenceOutput {
   std::vector<double> output;  ///< [size of a value]
   /// How far from `output` fp32 arithmetic may be, each element.
   std::vector<double> tolerance;
+  double relative_tolerance = 0;  ///< the part of the summands that it is
 };
 
 /// Whether the formula lets a query at `position` see `token`.
@@ -99,6 +100,7 @@ inline ReferenceOutput ReferenceAttention(const ReferenceQuery& q) {
   const double factor = std::expm1(
       2 * (2 * logit_error +
            kUnit * (2 * (max - min) + 8 * static_cast<double>(num_seen) + 16)));
+  result.relative_tolerance = factor;
   for (std::size_t d = 0; d < size; ++d) {
     result.output[d] /= sum;
     // What underflows is lost as well.
