@@ -296,7 +296,8 @@ TEST(PagedAttentionTest, EqualsTheReferenceOnRandomProblems) {
       if (pick(0, 3) == 0) options.layer.value.head_size = 4 * pick(1, 20);
     }
     options.num_query_heads = options.layer.key.heads * pick(1, 9);
-    options.softmax_scale = static_cast<float>(pick(1, 100)) / 100;
+    options.softmax_scale = static_cast<float>(pick(1, 100)) / 25 /
+                            std::sqrt(static_cast<float>(size));
     if (pick(0, 1) == 0) {
       options.window = pick(1, 100);
       options.num_sink_tokens = pick(0, 1) * pick(0, 50);
@@ -304,6 +305,7 @@ TEST(PagedAttentionTest, EqualsTheReferenceOnRandomProblems) {
     options.has_sink_logits = pick(0, 3) == 0;
     options.query_dtype = pick_row_dtype();
     options.output_dtype = pick_row_dtype();
+    options.residual_dtype = pick_row_dtype();
     options.row_gap = pick(0, 2);
     std::int32_t run = 1;
     if (pick(0, 4) == 0) {
@@ -322,7 +324,9 @@ TEST(PagedAttentionTest, EqualsTheReferenceOnRandomProblems) {
       options.sequences.push_back(
           {.id = static_cast<std::uint64_t>(s),
            .num_tokens = tokens,
-           .num_queries = pick(0, 1) == 0 ? 1 : pick(0, std::min(tokens, 20))});
+           .num_queries = pick(0, 1) == 0 ? 1 : pick(0, std::min(tokens, 20)),
+           // Blocks hold whole runs.
+           .num_residual = tokens - (tokens - residual) / run * run});
     }
     AttentionProblem problem(options);
     RunAndCompare(problem);
