@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -515,6 +517,30 @@ TEST(PagedAttentionTest, WhatIsNoNumberReachesThoseThatSeeItAlone) {
       }
     }
   }
+}
+
+// Vectors are padded in buffers that an earlier call has left full of NaN.
+TEST(PagedAttentionTest, BitsDoNotDependOnEarlierCalls) {
+  AttentionOptions odd = Prompt();
+  odd.layer = Latent(20, 12);
+  AttentionOptions large = odd;
+  large.layer = Latent(512, 64);
+  AttentionProblem first(odd);
+  AttentionProblem nans(large);
+  for (const KvRole role : {KvRole::kKey, KvRole::kValue}) {
+    const KvTensorView& view = nans.view(role);
+    for (const BlockId block : nans.full_table(0)) {
+      std::byte* begin = view.base + block.value() * view.block_stride;
+      std::fill(begin, begin + view.block_stride, std::byte{0xff});
+    }
+  }
+  AttentionProblem second(odd);
+  ASSERT_TRUE(PagedAttention(first.args()).ok());
+  ASSERT_TRUE(PagedAttention(nans.args()).ok());
+  ASSERT_TRUE(PagedAttention(second.args()).ok());
+  EXPECT_TRUE(std::isnan(nans.output().Get(140, 0, 0)));
+  EXPECT_EQ(SequenceBits(second, 0), SequenceBits(first, 0));
+  ExpectReferenceOutput(second);
 }
 
 TEST(PagedAttentionTest, TakesNoMemory) {
