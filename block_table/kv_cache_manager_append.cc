@@ -17,6 +17,7 @@ namespace pagedkv {
 absl::Status KvCacheManager::CheckAppend(SequenceId id, TokenCount count,
                                          const AppendOptions& options) const {
   if (!IsLive(id)) return NotLive(id);
+  if (IsSwapped(id)) return Swapped(id);
   if (count < TokenCount(0) || options.lookahead < TokenCount(0)) {
     return absl::InvalidArgumentError(absl::StrFormat(
         "cannot append %d tokens with a lookahead of %d: negative",
@@ -74,7 +75,7 @@ bool KvCacheManager::TryExtendWritable(SequenceId id, TokenCount count) {
 bool KvCacheManager::IsPlainAppend(SequenceId id, TokenCount count,
                                    const AppendOptions& options) const {
   return options.match == nullptr && options.lookahead >= TokenCount(0) &&
-         count >= TokenCount(0) && IsLive(id) &&
+         count >= TokenCount(0) && IsLive(id) && !IsSwapped(id) &&
          count <= max_sequence_tokens_ - num_tokens(id);
 }
 
