@@ -351,6 +351,8 @@ void KvCacheManager::RegisterContent(SequenceId id,
     BlockTables& tables = groups_[static_cast<std::size_t>(equal.group)].tables;
     const BlockId own =
         tables.row(row(id))[static_cast<std::size_t>(equal.index)];
+    // For one of several holders it would take a block and give none back.
+    if (IsShared(own) && pool_.ref_count(equal.indexed) == 0) continue;
     Share({&equal.indexed, 1});
     tables.Set(row(id), equal.index, equal.indexed);
     PAGEDKV_CHECK(pool_.Release({&own, 1}).ok());
