@@ -452,13 +452,8 @@ BlockCount KvCacheManager::BlocksForForks(std::int32_t num_sequences,
 }
 
 void KvCacheManager::ClearCopies() {
-  if (lists_fresh_) {
-    for (const BlockCopy& copy : copies_) {
-      is_copied_[static_cast<std::size_t>(copy.source.value())] = false;
-      is_copied_[static_cast<std::size_t>(copy.destination.value())] = false;
-    }
-    fresh_.clear();
-  }
+  MarkCopied(false);
+  fresh_.clear();
   copies_.clear();
   if (swap_ != nullptr) swap_->BeginStep();
   if (cache_ != nullptr) cache_->BeginStep();

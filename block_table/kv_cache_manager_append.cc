@@ -422,6 +422,14 @@ void KvCacheManager::AskForCopy(const BlockCopy& copy) {
   is_copied_[static_cast<std::size_t>(copy.destination.value())] = true;
 }
 
+void KvCacheManager::MarkCopied(bool copied) {
+  if (!lists_fresh_) return;
+  for (const BlockCopy& copy : copies_) {
+    is_copied_[static_cast<std::size_t>(copy.source.value())] = copied;
+    is_copied_[static_cast<std::size_t>(copy.destination.value())] = copied;
+  }
+}
+
 void KvCacheManager::Share(std::span<const BlockId> blocks) {
   if (cache_ != nullptr && cache_->has_policy()) {
     for (BlockId block : blocks) {

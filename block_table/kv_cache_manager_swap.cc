@@ -275,9 +275,11 @@ void KvCacheManager::DropCopiesTo(std::span<const BlockId> blocks) {
             ? 0
             : kept_before[static_cast<std::size_t>(fresh.after_copies)];
   }
+  MarkCopied(false);
   std::erase_if(copies_, [&is_named](const BlockCopy& copy) {
     return is_named(copy.destination);
   });
+  MarkCopied(true);
 }
 
 BlockCount KvCacheManager::BlocksToSwapIn(std::span<const SequenceId> ids,

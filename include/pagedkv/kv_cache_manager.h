@@ -535,6 +535,7 @@ class KvCacheManager {
   void Take(std::span<BlockId> blocks);
   void NoteFresh(std::span<const BlockId> blocks);
   void AskForCopy(const BlockCopy& copy);
+  void MarkCopied(bool copied);
   [[nodiscard]] std::int32_t WrittenTokens(std::size_t row, const Group& group,
                                            std::size_t index) const;
   void Share(std::span<const BlockId> blocks);
