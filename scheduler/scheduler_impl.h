@@ -27,8 +27,8 @@ namespace pagedkv {
 
 /// What a `Scheduler` is: requests and queues (scheduler.cc), the plan of a
 /// step (scheduler_plan.cc), who goes to the swap space and comes back
-/// (scheduler_swap.cc), and what is made of a step's report
-/// (scheduler_update.cc).
+/// (scheduler_swap.cc), what is made of a step's report (scheduler_update.cc),
+/// and pools of another size (scheduler_resize.cc).
 class Scheduler::Impl {
  public:
   Impl(const SchedulerOptions& options, KvCacheManager& cache)
@@ -47,6 +47,9 @@ class Scheduler::Impl {
   absl::StatusOr<StepPlan> Schedule(std::int32_t max_steps);
   absl::StatusOr<std::span<const FinishedRequest>> Update(
       std::span<const TokenId> sampled, std::span<const BeamUpdate> beams);
+
+  absl::Status BeginShrink(BlockCount num_blocks);
+  absl::StatusOr<BlockCount> Drain(BlockCount max_copies);
 
   [[nodiscard]] std::optional<SequenceId> SequenceOf(
       RequestId id, std::int32_t sequence_index) const;
@@ -135,6 +138,10 @@ class Scheduler::Impl {
     return IsGroup(live) ? group(live).num_places() : 1;
   }
   [[nodiscard]] absl::Status CheckSequences(const Request& request) const;
+  [[nodiscard]] BlockCount BlocksToFinish(std::int32_t width,
+                                          TokenCount num_prompt_tokens,
+                                          std::int64_t end_tokens,
+                                          TokenCount num_encoder_tokens) const;
   [[nodiscard]] absl::Status CheckSequencesOf(const LiveRequest& live,
                                               bool runs) const;
   [[nodiscard]] TokenCount ChunkOf(TokenCount lacking, TokenCount budget) const;
@@ -270,6 +277,7 @@ class Scheduler::Impl {
   std::vector<BlockSwap> swap_outs_;
   std::vector<BlockSwap> swap_ins_;
   std::vector<BlockCopy> copies_;
+  std::vector<FreshBlock> fresh_blocks_;
   std::vector<Preemption> preempted_;
   std::vector<RequestId> plan_ended_;
   std::vector<RequestId> ended_;  // since the plan

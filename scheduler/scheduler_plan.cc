@@ -43,6 +43,7 @@ absl::StatusOr<StepPlan> Scheduler::Impl::Schedule(std::int32_t max_steps) {
                   .swap_out = swap_outs_,
                   .swap_in = swap_ins_,
                   .copies = copies_,
+                  .fresh_blocks = fresh_blocks_,
                   .preempted = preempted_,
                   .ended = plan_ended_,
                   .admission_block = block};
@@ -445,6 +446,8 @@ void Scheduler::Impl::TakeDeltas() {
   swap_outs_.assign(cache_.swap_outs().begin(), cache_.swap_outs().end());
   swap_ins_.assign(cache_.swap_ins().begin(), cache_.swap_ins().end());
   copies_.assign(cache_.copies().begin(), cache_.copies().end());
+  fresh_blocks_.assign(cache_.fresh_blocks().begin(),
+                       cache_.fresh_blocks().end());
   cache_.ClearDirty();
   cache_.ClearCopies();
 }
