@@ -232,6 +232,8 @@ std::string_view KvDtypeName(KvDtype dtype) {
       return "bf16";
     case KvDtype::kFp8:
       return "fp8";
+    case KvDtype::kFp8E5m2:
+      return "fp8_e5m2";
     case KvDtype::kInt8:
       return "int8";
     case KvDtype::kInt4:
@@ -253,27 +255,8 @@ absl::StatusOr<KvDtype> ParseKvDtype(std::string_view name) {
       absl::StrFormat("unknown dtype '%s': use one of %s", name, known));
 }
 
-std::int32_t KvDtypeBits(KvDtype dtype) {
-  switch (dtype) {
-    case KvDtype::kFp32:
-      return 32;
-    case KvDtype::kFp16:
-    case KvDtype::kBf16:
-      return 16;
-    case KvDtype::kFp8:
-    case KvDtype::kInt8:
-      return 8;
-    case KvDtype::kInt4:
-      return 4;
-    case KvDtype::kInt2:
-      return 2;
-  }
-  return 0;
-}
-
 KvFormat KvFormat::For(KvDtype dtype) {
-  if (dtype == KvDtype::kInt8 || dtype == KvDtype::kInt4 ||
-      dtype == KvDtype::kInt2) {
+  if (IsInteger(dtype)) {
     return {.dtype = dtype,
             .scheme = ScaleScheme::kToken,
             .scale_bits = 16,

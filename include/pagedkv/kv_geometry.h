@@ -5,7 +5,6 @@
 /// How many bytes the KV cache of a model takes: the only place where counts of
 /// tokens and of blocks become bytes.
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -15,67 +14,15 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
+#include "pagedkv/kv_tensor.h"
 #include "pagedkv/types.h"
 
 namespace pagedkv {
 
-/// The type of a stored element.
-enum class KvDtype : std::uint8_t {
-  kFp32,
-  kFp16,
-  kBf16,
-  kFp8,
-  kInt8,
-  kInt4,
-  kInt2
-};
-inline constexpr std::array kKvDtypes = {
-    KvDtype::kFp32, KvDtype::kFp16, KvDtype::kBf16, KvDtype::kFp8,
-    KvDtype::kInt8, KvDtype::kInt4, KvDtype::kInt2};
-
-/// "fp32", "fp16", "bf16", "fp8", "int8", "int4", "int2".
+/// "fp32", "fp16", "bf16", "fp8", "fp8_e5m2", "int8", "int4", "int2".
 [[nodiscard]] std::string_view KvDtypeName(KvDtype dtype);
 /// The reverse; InvalidArgument lists the known names.
 absl::StatusOr<KvDtype> ParseKvDtype(std::string_view name);
-/// Bits of one element, without scales.
-[[nodiscard]] std::int32_t KvDtypeBits(KvDtype dtype);
-
-/// Which elements share one scale (and one zero point).
-enum class ScaleScheme : std::uint8_t {
-  /// All of a layer's K, or V. That one number is a constant of the model and
-  /// lies outside the pool: no overhead. The only scheme of fp32, fp16, bf16.
-  kTensor,
-  /// One vector: the elements of one head of one token.
-  kToken,
-  /// One channel of one head, over a run of `KvFormat::group` tokens.
-  kChannel,
-  /// A run of `KvFormat::group` elements of a vector; the last may be shorter.
-  kGroup,
-};
-
-/// How the elements of a K or V vector are stored.
-struct KvFormat {
-  KvDtype dtype = KvDtype::kFp16;
-  ScaleScheme scheme = ScaleScheme::kTensor;
-  /// kGroup: elements, at least 1. kChannel: tokens, a divisor of the block
-  /// size; 0 is a whole block. Otherwise 0.
-  std::int32_t group = 0;
-  std::int32_t scale_bits = 0;       ///< per scale
-  std::int32_t zero_point_bits = 0;  ///< beside each scale; 0: symmetric
-
-  /// What is usual for `dtype`. Integers have a 16-bit scale and a 16-bit zero
-  /// point per token; fp8 has one scale per tensor, the others have none.
-  [[nodiscard]] static KvFormat For(KvDtype dtype);
-  friend bool operator==(const KvFormat&, const KvFormat&) = default;
-};
-
-/// What one layer stores of one token: `heads` vectors of `head_size` elements.
-struct KvTensor {
-  std::int32_t heads = 0;
-  std::int32_t head_size = 0;
-  KvFormat format{};
-  friend bool operator==(const KvTensor&, const KvTensor&) = default;
-};
 
 enum class KvLayerKind : std::uint8_t {
   kFull,           ///< attends to all tokens

@@ -123,7 +123,7 @@ absl::StatusOr<KvFormat> FormatOf(KvDtype dtype, const CalcOptions& options) {
   }
   if (KvDtypeBits(dtype) > 8) return format;  // Has no scales.
   // fp8 is symmetric: where it has scales, it has no zero points.
-  const bool is_integer = dtype != KvDtype::kFp8;
+  const bool is_integer = IsInteger(dtype);
   format = {.dtype = dtype,
             .group = options.quant_group,
             .scale_bits = 16,
@@ -179,8 +179,8 @@ absl::StatusOr<std::vector<KvLayer>> StoredLayers(const ModelSpec& model,
   if ((!options.quant_scheme.empty() || options.quant_group != 0) &&
       !has_scales) {
     return absl::InvalidArgumentError(
-        "--quant-scheme and --quant-group need --dtype fp8, int8, int4 or "
-        "int2");
+        "--quant-scheme and --quant-group need --dtype fp8, fp8_e5m2, int8, "
+        "int4 or int2");
   }
   return layers;
 }

@@ -61,9 +61,10 @@ void AddCalcCommand(CLI::App& app, int& exit_code) {
       ->group(load_group);
 
   const std::string storage_group = "Storage";
-  calc->add_option("--dtype", options.dtype,
-                   "fp32, fp16, bf16, fp8, int8, int4 or int2 (default: the "
-                   "model's)")
+  calc->add_option(
+          "--dtype", options.dtype,
+          "fp32, fp16, bf16, fp8, fp8_e5m2, int8, int4 or int2 (default: the "
+          "model's)")
       ->group(storage_group);
   calc->add_option("--value-dtype", options.value_dtype,
                    "Of V, or of a latent's rotary part, where it differs")

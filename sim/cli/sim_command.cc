@@ -181,9 +181,10 @@ void AddModelOptions(CLI::App& sim, SimOptions& options) {
   sim.add_option("--kv-bytes-per-token", options.kv_bytes_per_token,
                  "Bytes of one token in all layers")
       ->group(group);
-  sim.add_option("--dtype", options.dtype,
-                 "fp32, fp16, bf16, fp8, int8, int4 or int2 (default: the "
-                 "model's)")
+  sim.add_option(
+         "--dtype", options.dtype,
+         "fp32, fp16, bf16, fp8, fp8_e5m2, int8, int4 or int2 (default: the "
+         "model's)")
       ->group(group);
   sim.add_option("--max-seq-len", options.max_seq_len,
                  "Tokens of the longest sequence; longer requests are dropped "

@@ -126,7 +126,7 @@ TEST(KvGeometryTest, ALayerMayStoreKeysOnly) {
 }
 
 TEST(KvGeometryTest, EachDtypeHasItsWidth) {
-  const std::int64_t expected[] = {2048, 1024, 1024, 512, 512, 256, 128};
+  const std::int64_t expected[] = {2048, 1024, 1024, 512, 512, 512, 256, 128};
   for (std::size_t i = 0; i < kKvDtypes.size(); ++i) {
     const KvFormat plain{.dtype = kKvDtypes[i]};
     EXPECT_EQ(Make(Layer(2, 128, plain)).bytes_per_token(), Bytes(expected[i]))
@@ -186,8 +186,7 @@ TEST(KvGeometryTest, BitsAreRoundedUpOncePerBlockForKAndForV) {
 
 TEST(KvGeometryTest, DefaultFormatsOfIntegersHaveScalesAndOthersNone) {
   for (const KvDtype dtype : kKvDtypes) {
-    const bool is_integer = dtype == KvDtype::kInt8 ||
-                            dtype == KvDtype::kInt4 || dtype == KvDtype::kInt2;
+    const bool is_integer = IsInteger(dtype);
     const KvFormat format = KvFormat::For(dtype);
     EXPECT_EQ(format.scheme,
               is_integer ? ScaleScheme::kToken : ScaleScheme::kTensor);
@@ -444,8 +443,8 @@ TEST(KvDtypeTest, NamesParseBackAndOthersAreRefused) {
     EXPECT_EQ(*ParseKvDtype(KvDtypeName(dtype)), dtype);
   }
   EXPECT_EQ(std::string(ParseKvDtype("fp17").status().message()),
-            "unknown dtype 'fp17': use one of fp32, fp16, bf16, fp8, int8, "
-            "int4, int2");
+            "unknown dtype 'fp17': use one of fp32, fp16, bf16, fp8, "
+            "fp8_e5m2, int8, int4, int2");
   EXPECT_FALSE(ParseKvDtype("").ok());
 }
 

@@ -320,6 +320,7 @@ TEST(CalcTest, EachDtypeCountsItsScales) {
       vectors * 128 * 2,    // fp16
       vectors * 128 * 2,    // bf16
       vectors * 128,        // fp8
+      vectors * 128,        // fp8_e5m2
       vectors * (128 + 4),  // int8, with 2 x 16 bit per vector
       vectors * (64 + 4),   // int4
       vectors * (32 + 4),   // int2
@@ -443,7 +444,7 @@ TEST(CalcTest, AMistakeIsOneLineThatSaysHowToMendIt) {
   EXPECT_THAT(with([](O& o) { o.value_dtype = "fp12"; }),
               HasSubstr("unknown dtype 'fp12'"));
   EXPECT_THAT(with([](O& o) { o.quant_group = 64; }),
-              HasSubstr("need --dtype fp8, int8, int4 or int2"));
+              HasSubstr("need --dtype fp8, fp8_e5m2, int8, int4 or int2"));
   EXPECT_THAT(with([](O& o) { o.dtype = "int4", o.quant_scheme = "x"; }),
               HasSubstr("unknown --quant-scheme 'x'"));
   EXPECT_THAT(with([](O& o) { o.dtype = "int4", o.quant_scheme = "group"; }),

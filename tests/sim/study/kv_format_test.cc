@@ -17,9 +17,8 @@ constexpr std::int64_t kMemory = 12LL << 30;
 /// Bytes of a token of OPT-13B: K and V in 40 layers of 40 heads, 128 elements
 /// and, for integers, a scale and a zero point of 16 bits.
 std::int64_t TokenBytes(KvDtype dtype) {
-  const bool is_integer = dtype == KvDtype::kInt8 || dtype == KvDtype::kInt4 ||
-                          dtype == KvDtype::kInt2;
-  return 2LL * 40 * 40 * (128 * KvDtypeBits(dtype) / 8 + (is_integer ? 4 : 0));
+  return 2LL * 40 * 40 *
+         (128 * KvDtypeBits(dtype) / 8 + (IsInteger(dtype) ? 4 : 0));
 }
 
 SimPlan PlanFor(KvDtype dtype) {
