@@ -9,10 +9,10 @@
 #include <vector>
 
 #include "absl/status/status.h"
-
 #include "examples/engine/kv_cache.h"
 #include "examples/engine/plain_attention.h"
 #include "examples/engine/thread_pool.h"
+
 #include "pagedkv/scheduler.h"
 #include "pagedkv/types.h"
 
@@ -43,8 +43,7 @@ class ConcatCache : public KvCache {
     return absl::OkStatus();
   }
 
-  absl::Status Attend(int layer, const float* queries,
-                      float* output) override {
+  absl::Status Attend(int layer, const float* queries, float* output) override {
     PlainAttention(
         threads_, shape_, batch_,
         [&](const BatchSequence& sequence) {

@@ -10,10 +10,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_format.h"
-
 #include "examples/engine/kv_cache.h"
 #include "examples/engine/plain_attention.h"
 #include "examples/engine/thread_pool.h"
+
 #include "pagedkv/kv_cache_manager.h"
 #include "pagedkv/scheduler.h"
 #include "pagedkv/types.h"
@@ -56,8 +56,7 @@ class ContiguousCache : public KvCache {
     return absl::OkStatus();
   }
 
-  absl::Status Attend(int layer, const float* queries,
-                      float* output) override {
+  absl::Status Attend(int layer, const float* queries, float* output) override {
     PlainAttention(
         threads_, shape_, batch_,
         [&](const BatchSequence& sequence) {
@@ -94,18 +93,17 @@ class ContiguousCache : public KvCache {
 
 absl::StatusOr<std::unique_ptr<KvCache>> MakeContiguousCache(
     const KvShape& shape, const KvCacheManager& manager, ThreadPool& threads) {
-  const std::int64_t tokens = (manager.pool().num_blocks().value() - 1) *
-                              manager.block_size().value();
-  const std::int64_t floats =
-      tokens * 2 * shape.num_layers * shape.kv_size();
+  const std::int64_t tokens =
+      (manager.pool().num_blocks().value() - 1) * manager.block_size().value();
+  const std::int64_t floats = tokens * 2 * shape.num_layers * shape.kv_size();
   const Bytes bytes(floats * static_cast<std::int64_t>(sizeof(float)));
   // Not initialised: the system gives the pages as they are written.
   std::unique_ptr<float[]> memory(
       new (std::nothrow) float[static_cast<std::size_t>(floats)]);
   if (memory == nullptr) {
-    return absl::ResourceExhaustedError(absl::StrFormat(
-        "no memory for %d bytes of KV: give fewer --num-blocks",
-        bytes.value()));
+    return absl::ResourceExhaustedError(
+        absl::StrFormat("no memory for %d bytes of KV: give fewer --num-blocks",
+                        bytes.value()));
   }
   return std::make_unique<ContiguousCache>(shape, manager, threads,
                                            std::move(memory), bytes);

@@ -8,8 +8,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-
 #include "examples/engine/thread_pool.h"
+
 #include "pagedkv/kv_cache_manager.h"
 #include "pagedkv/scheduler.h"
 #include "pagedkv/types.h"

@@ -57,7 +57,8 @@ class Reader {
     const json* value = Find(key);
     std::vector<TokenId> tokens;
     if (value == nullptr) return tokens;
-    for (const json& token : value->is_array() ? *value : json::array({*value})) {
+    for (const json& token :
+         value->is_array() ? *value : json::array({*value})) {
       if (!token.is_number_integer() || token < 0 || token > kMaxSize) {
         Fail(key, "is no token id, nor a list of them");
         break;
@@ -96,8 +97,7 @@ void CheckArchitecture(Reader& reader, const LlamaConfig& config) {
   }
   if (!reader.status().ok()) return;
   if (config.num_attention_heads % config.num_key_value_heads != 0) {
-    reader.Fail("num_key_value_heads",
-                "does not divide num_attention_heads");
+    reader.Fail("num_key_value_heads", "does not divide num_attention_heads");
   } else if (config.head_dim % 2 != 0) {
     reader.Fail("head_dim", "is odd");
   } else if (std::int64_t{config.num_attention_heads} * config.head_dim >

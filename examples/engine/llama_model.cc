@@ -9,11 +9,11 @@
 #include <vector>
 
 #include "absl/status/status.h"
-
 #include "examples/engine/kv_cache.h"
 #include "examples/engine/llama_weights.h"
 #include "examples/engine/thread_pool.h"
 #include "examples/engine/vector_math.h"
+
 #include "pagedkv/types.h"
 
 namespace pagedkv::engine {

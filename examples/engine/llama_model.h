@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "absl/status/status.h"
-
 #include "examples/engine/kv_cache.h"
 #include "examples/engine/llama_weights.h"
 #include "examples/engine/thread_pool.h"
+
 #include "pagedkv/types.h"
 
 namespace pagedkv::engine {

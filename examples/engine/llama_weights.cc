@@ -15,7 +15,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-
 #include "examples/engine/random.h"
 #include "examples/engine/safetensors.h"
 
@@ -125,8 +124,8 @@ LlamaConfig TinyConfig() {
 absl::Status LlamaWeights::Fill(const TensorSource& source) {
   Filler filler(source);
   const std::int64_t hidden = config_.hidden_size;
-  embedding_ = filler.Take("model.embed_tokens.weight", config_.vocab_size,
-                           hidden);
+  embedding_ =
+      filler.Take("model.embed_tokens.weight", config_.vocab_size, hidden);
   for (int i = 0; i < config_.num_hidden_layers && filler.status().ok(); ++i) {
     layers_.push_back(TakeLayer(config_, i, filler));
   }
@@ -143,8 +142,8 @@ LlamaWeights LlamaWeights::MakeTiny(std::uint64_t seed) {
   // Such that neither the text repeats itself at once nor attention is blind.
   const auto fill = [&](const std::string& /*name*/, std::int64_t rows,
                         std::int64_t columns) -> absl::StatusOr<const float*> {
-    std::vector<float>& values = weights.arrays_.emplace_back(
-        static_cast<std::size_t>(rows * columns));
+    std::vector<float>& values =
+        weights.arrays_.emplace_back(static_cast<std::size_t>(rows * columns));
     const float spread =
         columns == 1 ? 0.25F : 3.0F / std::sqrt(static_cast<float>(columns));
     for (float& value : values) {
@@ -176,9 +175,8 @@ absl::StatusOr<LlamaWeights> LlamaWeights::Load(const std::string& folder) {
       ParseSafetensors(weights.file_->bytes(), path);
   if (!tensors.ok()) return tensors.status();
 
-  const absl::Status filled =
-      weights.Fill([&](const std::string& name, std::int64_t rows,
-                       std::int64_t columns) {
+  const absl::Status filled = weights.Fill(
+      [&](const std::string& name, std::int64_t rows, std::int64_t columns) {
         return Locate(*tensors, name, rows, columns, weights.arrays_);
       });
   if (!filled.ok()) {

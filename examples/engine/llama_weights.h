@@ -13,7 +13,6 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-
 #include "examples/engine/llama_config.h"
 #include "examples/engine/mapped_file.h"
 #include "examples/engine/vector_math.h"
@@ -22,11 +21,11 @@ namespace pagedkv::engine {
 
 /// What one layer multiplies by; a matrix has a row for each output.
 struct LlamaLayer {
-  std::span<const float> input_norm;  // [hidden]
-  Matrix query;                       // [query_size, hidden]
-  Matrix key;                         // [kv_size, hidden]
-  Matrix value;                       // [kv_size, hidden]
-  Matrix output;                      // [hidden, query_size]
+  std::span<const float> input_norm;           // [hidden]
+  Matrix query;                                // [query_size, hidden]
+  Matrix key;                                  // [kv_size, hidden]
+  Matrix value;                                // [kv_size, hidden]
+  Matrix output;                               // [hidden, query_size]
   std::span<const float> post_attention_norm;  // [hidden]
   Matrix gate;                                 // [intermediate, hidden]
   Matrix up;                                   // [intermediate, hidden]

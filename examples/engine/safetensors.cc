@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <fstream>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -36,8 +38,8 @@ std::uint64_t DtypeBytes(std::string_view dtype) {
   if (dtype == "F16" || dtype == "BF16" || dtype == "I16" || dtype == "U16") {
     return 2;
   }
-  if (dtype == "I8" || dtype == "U8" || dtype == "BOOL" ||
-      dtype == "F8_E4M3" || dtype == "F8_E5M2") {
+  if (dtype == "I8" || dtype == "U8" || dtype == "BOOL" || dtype == "F8_E4M3" ||
+      dtype == "F8_E5M2") {
     return 1;
   }
   return 0;
@@ -85,8 +87,8 @@ std::string ParseTensor(const json& entry, std::span<const std::byte> values,
         *end, values.size());
   }
   if (*end - *begin != size) {
-    return absl::StrFormat("takes %d bytes, and its data_offsets hold %d",
-                           size, *end - *begin);
+    return absl::StrFormat("takes %d bytes, and its data_offsets hold %d", size,
+                           *end - *begin);
   }
   tensor.bytes = values.subspan(*begin, *end - *begin);
   return "";
@@ -163,6 +165,35 @@ absl::StatusOr<std::vector<float>> ToFloats(const SafetensorsTensor& tensor) {
     floats[i] = is_half ? FromHalf(bits) : FromBf16(bits);
   }
   return floats;
+}
+
+absl::Status WriteSafetensors(
+    const std::string& path,
+    const std::map<std::string, FloatTensor>& tensors) {
+  json header = json::object();
+  std::size_t offset = 0;
+  for (const auto& [name, tensor] : tensors) {
+    header[name] = {
+        {"dtype", "F32"},
+        {"shape", tensor.shape},
+        {"data_offsets", {offset, offset + tensor.values.size_bytes()}}};
+    offset += tensor.values.size_bytes();
+  }
+  std::string text = header.dump();
+  text.append(kLengthBytes - text.size() % kLengthBytes, ' ');  // aligns values
+  std::ofstream out(path, std::ios::binary);
+  const std::uint64_t length = text.size();
+  out.write(reinterpret_cast<const char*>(&length), kLengthBytes);
+  out << text;
+  for (const auto& [name, tensor] : tensors) {
+    out.write(reinterpret_cast<const char*>(tensor.values.data()),
+              static_cast<std::streamsize>(tensor.values.size_bytes()));
+  }
+  out.close();
+  if (!out) {
+    return absl::UnavailableError(absl::StrCat(path, ": cannot be written"));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace pagedkv::engine

@@ -8,13 +8,10 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
-
-#include "examples/engine/mapped_file.h"
-
 namespace pagedkv::engine {
 
 /// One tensor of a file: what it says it is, and its bytes, which are as many
@@ -25,7 +22,8 @@ struct SafetensorsTensor {
   std::span<const std::byte> bytes;
 };
 
-using SafetensorsTensors = std::map<std::string, SafetensorsTensor, std::less<>>;
+using SafetensorsTensors =
+    std::map<std::string, SafetensorsTensor, std::less<>>;
 
 /// The tensors in `file`, whose name `source` begins each error, which is one
 /// line. Whatever the bytes, nothing outside of them is read.
@@ -37,6 +35,15 @@ absl::StatusOr<SafetensorsTensors> ParseSafetensors(
 /// Values in fp32, of tensors in F32, F16 or BF16, in the host's byte order.
 /// InvalidArgument for any other dtype.
 absl::StatusOr<std::vector<float>> ToFloats(const SafetensorsTensor& tensor);
+
+/// A tensor to write.
+struct FloatTensor {
+  std::vector<std::int64_t> shape;
+  std::span<const float> values;
+};
+/// Writes a file with these tensors. An error names it.
+absl::Status WriteSafetensors(
+    const std::string& path, const std::map<std::string, FloatTensor>& tensors);
 
 }  // namespace pagedkv::engine
 

@@ -14,10 +14,9 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "nlohmann/json.hpp"
-
 #include "examples/engine/unicode_classes.h"
 #include "examples/engine/utf8.h"
+#include "nlohmann/json.hpp"
 
 namespace pagedkv::engine {
 namespace {
@@ -25,6 +24,7 @@ namespace {
 using nlohmann::json;
 
 constexpr std::int64_t kMaxVocabSize = 1 << 24;
+constexpr TokenId kNoToken = -1;
 
 // The code point that a vocabulary writes for each byte, so that all are
 // visible (GPT-2's bytes_to_unicode).
@@ -102,8 +102,8 @@ bool IsOther(char32_t point) {
 }  // namespace
 
 std::size_t FirstPieceLength(std::string_view text) {
-  for (const std::string_view ending : {"'s", "'t", "'re", "'ve", "'m", "'ll",
-                                        "'d"}) {
+  for (const std::string_view ending :
+       {"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"}) {
     if (text.substr(0, ending.size()) == ending) return ending.size();
   }
   const std::size_t space = text[0] == ' ' ? 1 : 0;
@@ -143,8 +143,8 @@ class TokenizerParser {
  private:
   void Fail(std::string_view what) {
     if (!status_.ok()) return;
-    status_ = absl::InvalidArgumentError(
-        absl::StrFormat("%s: %s", source_, what));
+    status_ =
+        absl::InvalidArgumentError(absl::StrFormat("%s: %s", source_, what));
   }
 
   void CheckMethod(const json& file) {
@@ -214,11 +214,8 @@ class TokenizerParser {
       std::string entry;
       AppendUtf8(visible[byte], entry);
       const auto found = tokens_.find(entry);
-      if (found == tokens_.end()) {
-        Fail(absl::StrFormat("its vocab has no token for the byte %d", byte));
-        return;
-      }
-      tokenizer_.token_of_byte_[byte] = found->second;
+      tokenizer_.token_of_byte_[byte] =
+          found == tokens_.end() ? kNoToken : found->second;
     }
   }
 
@@ -347,7 +344,8 @@ void Tokenizer::EncodePiece(std::string_view piece,
                             std::vector<TokenId>& tokens) const {
   std::vector<TokenId> parts;
   for (const char byte : piece) {
-    parts.push_back(token_of_byte_[static_cast<unsigned char>(byte)]);
+    const TokenId token = token_of_byte_[static_cast<unsigned char>(byte)];
+    if (token != kNoToken) parts.push_back(token);
   }
   while (parts.size() > 1) {
     // The pair that was merged first in training, wherever it stands.

@@ -18,7 +18,8 @@
 namespace pagedkv::engine {
 
 /// Text to tokens and back: byte-level byte pair encoding (GPT-2, SmolLM2).
-/// Decoding what was encoded gives the same bytes, whatever they are.
+/// Decoding what was encoded gives the same bytes, but for those that the
+/// vocabulary does not have: they are left out, as by Hugging Face's tokenizers.
 /// Immutable.
 class Tokenizer {
  public:

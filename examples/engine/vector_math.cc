@@ -22,11 +22,9 @@ using Lanes = float __attribute__((vector_size(kNumLanes * sizeof(float))));
 // and then what is left over. That order is the contract of this file: tiles
 // differ in what they share, not in what they add.
 template <int R, int O>
-[[gnu::always_inline]] inline void DotTile(const float* x, std::int64_t x_stride,
-                                           const float* w,
-                                           std::int64_t w_stride,
-                                           std::int64_t size, float* y,
-                                           std::int64_t y_stride) {
+[[gnu::always_inline]] inline void DotTile(
+    const float* x, std::int64_t x_stride, const float* w,
+    std::int64_t w_stride, std::int64_t size, float* y, std::int64_t y_stride) {
   Lanes sums[R][O] = {};
   std::int64_t i = 0;
   for (; i + kNumLanes <= size; i += kNumLanes) {
@@ -138,7 +136,8 @@ void RmsNorm(const float* x, std::span<const float> weight, float epsilon,
   const auto size = static_cast<std::int64_t>(weight.size());
   const float mean = Dot(x, x, size) / static_cast<float>(size);
   const float scale = 1.0F / std::sqrt(mean + epsilon);
-  for (std::size_t i = 0; i < weight.size(); ++i) y[i] = x[i] * scale * weight[i];
+  for (std::size_t i = 0; i < weight.size(); ++i)
+    y[i] = x[i] * scale * weight[i];
 }
 
 void SwiGlu(std::span<float> gate, const float* up) {
