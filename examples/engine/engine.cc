@@ -47,7 +47,8 @@ KvCacheManagerOptions ManagerOptions(const EngineOptions& options) {
                    .prefix_caching = options.prefix_cache},
           .groups = {{.block_size = block_size}},
           .max_sequence_tokens = options.max_sequence_tokens,
-          .max_sequences = options.max_num_seqs};
+          .max_sequences = options.max_num_seqs,
+          .prefix_cache = {.partial_block_reuse = options.partial_block_reuse}};
 }
 
 absl::StatusOr<std::unique_ptr<KvCache>> MakeCache(

@@ -36,9 +36,11 @@ struct EngineOptions {
   std::int32_t max_num_seqs = 16;
   TokenCount max_num_batched_tokens{512};
   bool prefix_cache = false;  ///< paged only
-  float temperature = 0;      ///< 0: the most likely token
-  std::uint64_t seed = 0;     ///< of what is drawn
-  bool ignore_eos = false;    ///< go on to max_tokens
+  /// With it, prompts that differ within a block share the tokens before, too.
+  bool partial_block_reuse = false;
+  float temperature = 0;    ///< 0: the most likely token
+  std::uint64_t seed = 0;   ///< of what is drawn
+  bool ignore_eos = false;  ///< go on to max_tokens
 };
 
 /// What to answer.

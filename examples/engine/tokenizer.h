@@ -19,8 +19,8 @@ namespace pagedkv::engine {
 
 /// Text to tokens and back: byte-level byte pair encoding (GPT-2, SmolLM2).
 /// Decoding what was encoded gives the same bytes, but for those that the
-/// vocabulary does not have: they are left out, as by Hugging Face's tokenizers.
-/// Immutable.
+/// vocabulary does not have: they are left out, as by Hugging Face's
+/// tokenizers. Immutable.
 class Tokenizer {
  public:
   /// From a tokenizer.json of Hugging Face. InvalidArgument, one line that
