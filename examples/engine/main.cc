@@ -111,7 +111,8 @@ absl::Status Serve(ProgramOptions& options) {
   for (const Prompt& prompt : *prompts) {
     const std::string text =
         options.chat ? ChatPrompt(options.system, prompt.text) : prompt.text;
-    requests.push_back({.prompt = tokenizer->Encode(text, options.chat),
+    requests.push_back({.prompt = tokenizer->Encode(
+                            text, options.chat || options.special_tokens),
                         .max_tokens = prompt.max_tokens,
                         .num_samples = options.num_samples});
     const absl::StatusOr<std::int64_t> submitted =

@@ -98,6 +98,10 @@ void AddOptions(CLI::App& app, ProgramOptions& options) {
   app.add_option("--system", options.system,
                  "With --chat: what stands before each message")
       ->group(prompts);
+  app.add_flag("--special-tokens", options.special_tokens,
+               "Names such as <|im_end|> in a prompt stand for the tokens, as "
+               "always with --chat")
+      ->group(prompts);
   app.add_flag("--ignore-eos", options.engine.ignore_eos,
                "Go on to --max-tokens")
       ->group(prompts);

@@ -24,6 +24,7 @@ struct ProgramOptions {
   std::int32_t max_tokens = 64;
   std::int32_t num_samples = 1;
   bool chat = false;
+  bool special_tokens = false;
   std::string system =
       "You are a helpful AI assistant named SmolLM, trained by Hugging Face";
 

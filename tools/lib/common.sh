@@ -23,7 +23,8 @@ check_packages=('clang-format-19|clang-format-18|clang-format'
 
 # Packages of PyPI, which some tests compare with. Those tests are skipped where
 # there is none of them.
-python_test_packages=(msgspec==0.22.0 pyzmq==27.3.0 libcachesim==0.3.5)
+python_test_packages=(msgspec==0.22.0 pyzmq==27.3.0 libcachesim==0.3.5
+                      gguf==0.19.0 xllamacpp==2026.10.11549)
 
 # What the scripts say goes to standard error: standard output is the program's.
 say() { printf '==> %s\n' "$*" >&2; }
