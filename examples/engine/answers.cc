@@ -40,7 +40,8 @@ void Answers::OnToken(std::int64_t request, std::int32_t sample,
                  {"token", token},
                  {"piece", piece}})
                 .dump()
-         << std::endl;
+         << '\n'
+         << std::flush;
   }
 }
 
@@ -58,13 +59,14 @@ void Answers::OnEnd(std::int64_t request, std::int32_t sample,
                           {"finish_reason",
                            reason == FinishReason::kStop ? "stop" : "length"}})
                 .dump()
-         << std::endl;
+         << '\n'
+         << std::flush;
   } else if (is_alone_) {
-    out_ << rest << std::endl;
+    out_ << rest << '\n' << std::flush;
   } else {
     out_ << '[' << prompt.id;
     if (sample > 0) out_ << '/' << sample;
-    out_ << "] " << answer.text << std::endl;
+    out_ << "] " << answer.text << '\n' << std::flush;
   }
 }
 

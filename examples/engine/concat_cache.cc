@@ -65,7 +65,8 @@ class ConcatCache : public KvCache {
                              int part) {
     Tensors& tensors = tensors_[sequence.request];
     tensors.resize(static_cast<std::size_t>(shape_.num_layers) * 2);
-    return tensors[static_cast<std::size_t>(2 * layer + part)];
+    return tensors[static_cast<std::size_t>(layer) * 2 +
+                   static_cast<std::size_t>(part)];
   }
 
   // A tensor that is longer by the sequence's rows, in place of the old one.

@@ -143,8 +143,8 @@ void AddOptions(CLI::App& app, ProgramOptions& options) {
                  "Tokens in a step (default: 512)")
       ->check(WholeNumber(1, kMaxTokens))
       ->group(memory);
-  static const Names<bool> kOnOff = {{"on", true}, {"off", false}};
-  AddChoice(app, "--prefix-cache", options.engine.prefix_cache, kOnOff,
+  static const Names<bool> on_off = {{"on", true}, {"off", false}};
+  AddChoice(app, "--prefix-cache", options.engine.prefix_cache, on_off,
             "Prompts with the same beginning share its blocks (default: off)");
   app.get_option("--prefix-cache")->group(memory);
   app.add_flag("--partial-block-reuse", options.engine.partial_block_reuse,
@@ -158,9 +158,9 @@ void AddOptions(CLI::App& app, ProgramOptions& options) {
       ->group(memory);
 
   const std::string output = "Output";
-  static const Names<OutputFormat> kFormats = {{"text", OutputFormat::kText},
-                                               {"jsonl", OutputFormat::kJsonl}};
-  AddChoice(app, "--format", options.answers.format, kFormats,
+  static const Names<OutputFormat> formats = {{"text", OutputFormat::kText},
+                                              {"jsonl", OutputFormat::kJsonl}};
+  AddChoice(app, "--format", options.answers.format, formats,
             "Of the answers (default: text)");
   app.get_option("--format")->group(output);
   app.add_flag("--stream", options.answers.stream,

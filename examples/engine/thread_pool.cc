@@ -31,7 +31,7 @@ void ThreadPool::ParallelFor(std::int64_t count, const Body& body) {
   body_ = &body;
   count_ = count;
   // A few chunks for each thread: some may be slowed down by others' work.
-  chunk_ = std::max<std::int64_t>(1, count / (4 * num_threads()));
+  chunk_ = std::max<std::int64_t>(1, count / (std::int64_t{4} * num_threads()));
   next_ = 0;
   {
     const std::lock_guard lock(mutex_);

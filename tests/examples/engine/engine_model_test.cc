@@ -25,7 +25,7 @@ class Draw {
  public:
   explicit Draw(std::uint64_t seed) : random_(seed) {}
   std::int32_t Between(std::int32_t min, std::int32_t max) {
-    const auto range = static_cast<std::uint64_t>(max - min + 1);
+    const auto range = static_cast<std::uint64_t>(max - min) + 1;
     return min + static_cast<std::int32_t>(random_.Next() % range);
   }
   Random& random() { return random_; }

@@ -51,7 +51,7 @@ class EngineTest : public ::testing::Test {
   static std::vector<EngineRequest> Requests() {
     Random random(7);
     std::vector<EngineRequest> requests;
-    for (const std::size_t length : {1, 5, 15, 16, 17, 40, 70}) {
+    for (const std::size_t length : {1U, 5U, 15U, 16U, 17U, 40U, 70U}) {
       requests.push_back(
           {.prompt = DrawTokens(random, length), .max_tokens = 20});
     }
@@ -62,7 +62,7 @@ class EngineTest : public ::testing::Test {
     Random random(8);
     const std::vector<TokenId> prefix = DrawTokens(random, length);
     std::vector<EngineRequest> requests;
-    for (const std::size_t more : {3, 9, 20}) {
+    for (const std::size_t more : {3U, 9U, 20U}) {
       std::vector<TokenId> prompt = prefix;
       const std::vector<TokenId> rest = DrawTokens(random, more);
       prompt.insert(prompt.end(), rest.begin(), rest.end());
@@ -171,7 +171,7 @@ TEST_F(EngineTest, PrefixHitsChangeNothing) {
     EngineOptions options = WithBlocks(block_size, 10 + 2048 / block_size);
     options.prefix_cache = true;
     // In one step, and one after the other.
-    for (const std::size_t num_first : {0, 1}) {
+    for (const std::size_t num_first : {0U, 1U}) {
       const TestRun run = RunEngine(weights_, options, requests, num_first);
       EXPECT_GE(run.prefix_cache.hits, 2 * (50 - 50 % block_size));
       ExpectSameAnswers(run, expected);
