@@ -22,6 +22,10 @@ class Random {
   [[nodiscard]] float NextUniform() {
     return static_cast<float>(Next() >> 40) * 0x1p-24F;
   }
+  /// A multiple of 2^-53 in [0, 1).
+  [[nodiscard]] double NextDouble() {
+    return static_cast<double>(Next() >> 11) * 0x1p-53;
+  }
 
  private:
   std::uint64_t state_;

@@ -2,14 +2,14 @@
 #include "examples/engine/sampler.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <limits>
 #include <span>
-#include <vector>
 
 #include "examples/engine/random.h"
-#include "examples/engine/vector_math.h"
 
 #include "pagedkv/types.h"
 
@@ -26,16 +26,18 @@ TokenId Sample(std::span<const float> logits, float temperature,
         static_cast<std::uint64_t>(place.position)}) {
     seed = Random(seed ^ part).Next();
   }
-  const float drawn = Random(seed).NextUniform();
-  std::vector<float> shares(logits.begin(), logits.end());
-  for (float& share : shares) share /= temperature;
-  Softmax(shares);
-  float sum = 0;
-  for (std::size_t i = 0; i < shares.size(); ++i) {
-    sum += shares[i];
-    if (drawn < sum) return static_cast<TokenId>(i);
+  Random random(seed);
+  std::size_t token = 0;
+  double largest = -std::numeric_limits<double>::infinity();
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    const double noise = -std::log(-std::log(random.NextDouble()));
+    const double value = double{logits[i]} / double{temperature} + noise;
+    if (value > largest) {
+      largest = value;
+      token = i;
+    }
   }
-  return static_cast<TokenId>(best - logits.begin());  // sums to less than 1
+  return static_cast<TokenId>(token);
 }
 
 }  // namespace pagedkv::engine

@@ -19,7 +19,10 @@ struct SamplePlace {
 };
 
 /// The token with the largest logit, of equals the first, if `temperature` is
-/// 0; otherwise one drawn with probability softmax(logits / temperature).
+/// 0; otherwise one drawn with probability softmax(logits / temperature), as
+/// the largest of the logits with Gumbel noise. Not by walking up their sums:
+/// there, the last digit of any logit moves all that follow, and texts that
+/// should be equal part sooner.
 [[nodiscard]] TokenId Sample(std::span<const float> logits, float temperature,
                              const SamplePlace& place);
 
