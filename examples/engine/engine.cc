@@ -19,6 +19,7 @@
 
 #include "pagedkv/kv_cache_manager.h"
 #include "pagedkv/kv_geometry.h"
+#include "pagedkv/kv_tensor.h"
 #include "pagedkv/scheduler.h"
 #include "pagedkv/types.h"
 
@@ -66,13 +67,8 @@ absl::StatusOr<std::unique_ptr<KvCache>> MakeCache(
 }
 
 absl::StatusOr<Bytes> BytesPerToken(const KvShape& shape) {
-  const KvTensor tensor{.heads = shape.num_kv_heads,
-                        .head_size = shape.head_size,
-                        .format = KvFormat::For(KvDtype::kFp32)};
   const absl::StatusOr<KvGeometry> geometry =
-      KvGeometry::Create(std::vector<KvLayer>(Index(shape.num_layers),
-                                              {.key = tensor, .value = tensor}),
-                         BlockSize(1));
+      KvGeometry::Create(shape.layers(), BlockSize(1));
   if (!geometry.ok()) return geometry.status();
   return geometry->bytes_per_token();
 }
@@ -85,6 +81,12 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(
   if (options.prefix_cache && options.cache != CacheKind::kPaged) {
     return absl::InvalidArgumentError(
         "a prefix cache needs paged memory: the others share nothing");
+  }
+  if (options.kv_dtype != KvDtype::kFp32 &&
+      options.cache != CacheKind::kPaged) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "keys and values in %s need paged memory: the others keep fp32",
+        KvDtypeName(options.kv_dtype)));
   }
   if (options.cache == CacheKind::kContiguous &&
       options.block_size.Slots(options.num_blocks) <
@@ -103,10 +105,12 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(
        .max_num_seqs = options.max_num_seqs},
       *manager);
   if (!scheduler.ok()) return scheduler.status();
+  KvShape shape = model.kv_shape();
+  shape.format = KvFormat::For(options.kv_dtype);
   absl::StatusOr<std::unique_ptr<KvCache>> cache =
-      MakeCache(options.cache, model.kv_shape(), *manager, threads);
+      MakeCache(options.cache, shape, *manager, threads);
   if (!cache.ok()) return cache.status();
-  const absl::StatusOr<Bytes> bytes_per_token = BytesPerToken(model.kv_shape());
+  const absl::StatusOr<Bytes> bytes_per_token = BytesPerToken(shape);
   if (!bytes_per_token.ok()) return bytes_per_token.status();
   std::unique_ptr<Engine> engine(
       new Engine(options, model, observer, std::move(manager),

@@ -18,6 +18,7 @@
 #include "examples/engine/thread_pool.h"
 
 #include "pagedkv/kv_cache_manager.h"
+#include "pagedkv/kv_tensor.h"
 #include "pagedkv/scheduler.h"
 #include "pagedkv/types.h"
 
@@ -35,7 +36,8 @@ struct EngineOptions {
   TokenCount max_sequence_tokens{1024};
   std::int32_t max_num_seqs = 16;
   TokenCount max_num_batched_tokens{512};
-  bool prefix_cache = false;  ///< paged only
+  KvDtype kv_dtype = KvDtype::kFp32;  ///< other than fp32: paged only
+  bool prefix_cache = false;          ///< paged only
   /// With it, prompts that differ within a block share the tokens before, too.
   bool partial_block_reuse = false;
   float temperature = 0;    ///< 0: the most likely token

@@ -2,15 +2,19 @@
 #ifndef EXAMPLES_ENGINE_KV_CACHE_H_
 #define EXAMPLES_ENGINE_KV_CACHE_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "examples/engine/thread_pool.h"
 
 #include "pagedkv/kv_cache_manager.h"
+#include "pagedkv/kv_geometry.h"
+#include "pagedkv/kv_tensor.h"
 #include "pagedkv/scheduler.h"
 #include "pagedkv/types.h"
 
@@ -32,12 +36,20 @@ struct KvShape {
   std::int32_t num_query_heads = 0;
   std::int32_t num_kv_heads = 0;  ///< a divisor of num_query_heads
   std::int32_t head_size = 0;
+  KvFormat format = KvFormat::For(KvDtype::kFp32);  ///< of what is kept
 
   [[nodiscard]] std::int32_t query_size() const {
     return num_query_heads * head_size;
   }
   [[nodiscard]] std::int32_t kv_size() const {
     return num_kv_heads * head_size;
+  }
+  /// The layers as the library describes them.
+  [[nodiscard]] std::vector<KvLayer> layers() const {
+    const KvTensor tensor{
+        .heads = num_kv_heads, .head_size = head_size, .format = format};
+    return std::vector<KvLayer>(static_cast<std::size_t>(num_layers),
+                                {.key = tensor, .value = tensor});
   }
 };
 

@@ -10,14 +10,13 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "examples/engine/kernel_standin.h"
 #include "examples/engine/kv_cache.h"
 #include "examples/engine/thread_pool.h"
 
 #include "pagedkv/block_storage.h"
 #include "pagedkv/host_block_storage.h"
 #include "pagedkv/kv_cache_manager.h"
-#include "pagedkv/kv_geometry.h"
+#include "pagedkv/kv_kernels.h"
 #include "pagedkv/kv_layout.h"
 #include "pagedkv/kv_tensor.h"
 #include "pagedkv/scheduler.h"
@@ -65,8 +64,11 @@ class PagedCache : public KvCache {
   }
 
   absl::Status Attend(int layer, const float* queries, float* output) override {
-    const auto num_tasks = static_cast<std::int64_t>(num_tokens_.size());
-    std::vector<absl::Status> statuses(num_tokens_.size());
+    // The query heads of one KV head, for a few queries of one sequence.
+    const std::int64_t num_kv_heads = shape_.num_kv_heads;
+    const std::int64_t num_tasks =
+        static_cast<std::int64_t>(num_tokens_.size()) * num_kv_heads;
+    std::vector<absl::Status> statuses(Index(num_tasks));
     PagedAttentionArgs args;
     args.key = View(layer, KvRole::kKey);
     args.value = View(layer, KvRole::kValue);
@@ -78,13 +80,16 @@ class PagedCache : public KvCache {
     args.softmax_scale = 1.0F / std::sqrt(static_cast<float>(shape_.head_size));
     threads_.ParallelFor(num_tasks, [&](std::int64_t begin, std::int64_t end) {
       PagedAttentionArgs part = args;
-      const std::size_t count = Index(end - begin);
-      part.batch = {
-          .query_begin =
-              std::span(query_begin_).subspan(Index(begin), count + 1),
-          .num_tokens = std::span(num_tokens_).subspan(Index(begin), count),
-          .tables = std::span(task_tables_).subspan(Index(begin), count)};
-      statuses[Index(begin)] = PagedAttention(part);
+      part.num_heads = shape_.num_query_heads / shape_.num_kv_heads;
+      for (std::int64_t i = begin; i < end; ++i) {
+        const std::size_t queries_of = Index(i / num_kv_heads);
+        part.first_head =
+            static_cast<std::int32_t>(i % num_kv_heads) * part.num_heads;
+        part.batch.query_begin = std::span(query_begin_).subspan(queries_of, 2);
+        part.batch.num_tokens = std::span(num_tokens_).subspan(queries_of, 1);
+        part.batch.tables = std::span(task_tables_).subspan(queries_of, 1);
+        statuses[Index(i)] = PagedAttention(part);
+      }
     });
     for (const absl::Status& status : statuses) {
       if (!status.ok()) return status;
@@ -108,7 +113,7 @@ class PagedCache : public KvCache {
     }
   }
 
-  // Cuts the batch into tasks of a few queries, which threads take.
+  // Cuts the batch into a few queries at a time, which threads take.
   void PrepareTasks(std::span<const BatchSequence> batch) {
     constexpr std::int32_t kQueries = 16;
     query_begin_.assign(1, 0);
@@ -154,15 +159,10 @@ class PagedCache : public KvCache {
 
 absl::StatusOr<std::unique_ptr<KvCache>> MakePagedCache(
     const KvShape& shape, const KvCacheManager& manager, ThreadPool& threads) {
-  const KvTensor tensor{.heads = shape.num_kv_heads,
-                        .head_size = shape.head_size,
-                        .format = KvFormat::For(KvDtype::kFp32)};
   KvLayoutOptions options;
   options.num_blocks = manager.pool().num_blocks();
   options.groups = {
-      {.block_size = manager.block_size(),
-       .layers = std::vector<KvLayer>(Index(shape.num_layers),
-                                      {.key = tensor, .value = tensor})}};
+      {.block_size = manager.block_size(), .layers = shape.layers()}};
   absl::StatusOr<KvLayout> layout = KvLayout::Create(options);
   if (!layout.ok()) return layout.status();
   absl::StatusOr<std::unique_ptr<HostBlockStorage>> storage =

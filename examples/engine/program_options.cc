@@ -11,12 +11,16 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "examples/engine/answers.h"
 #include "examples/engine/engine.h"
 
+#include "pagedkv/kv_geometry.h"
+#include "pagedkv/kv_tensor.h"
 #include "pagedkv/types.h"
 
 namespace pagedkv::engine {
@@ -143,6 +147,11 @@ void AddOptions(CLI::App& app, ProgramOptions& options) {
                  "Tokens in a step (default: 512)")
       ->check(WholeNumber(1, kMaxTokens))
       ->group(memory);
+  app.add_option("--kv-dtype", options.kv_dtype,
+                 "Of keys and values in paged memory: fp32, fp16, bf16, fp8, "
+                 "int8, int4 or int2, and others that pagedkv sim knows "
+                 "(default: fp32)")
+      ->group(memory);
   static const Names<bool> on_off = {{"on", true}, {"off", false}};
   AddChoice(app, "--prefix-cache", options.engine.prefix_cache, on_off,
             "Prompts with the same beginning share its blocks (default: off)");
@@ -189,6 +198,12 @@ absl::Status CheckOptions(ProgramOptions& options) {
         "--write-trace: a trace cannot say --samples");
   }
   EngineOptions& engine = options.engine;
+  const absl::StatusOr<KvDtype> dtype = ParseKvDtype(options.kv_dtype);
+  if (!dtype.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--kv-dtype: ", dtype.status().message()));
+  }
+  engine.kv_dtype = *dtype;
   if (engine.partial_block_reuse && !engine.prefix_cache) {
     return absl::InvalidArgumentError(
         "--partial-block-reuse: needs --prefix-cache on");

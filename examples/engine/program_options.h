@@ -31,6 +31,7 @@ struct ProgramOptions {
   EngineOptions engine;
   std::int32_t block_size = 16;
   std::int64_t num_blocks = 256;
+  std::string kv_dtype = "fp32";
   std::int64_t max_sequence_tokens = 1024;
   std::int64_t max_num_batched_tokens = 512;
   std::int32_t num_threads = 0;

@@ -14,6 +14,8 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
+#include "pagedkv/kv_geometry.h"
+#include "pagedkv/kv_tensor.h"
 #include "pagedkv/types.h"
 #include "tests/examples/engine/engine_test_support.h"
 
@@ -206,6 +208,36 @@ TEST_F(EngineTest, EvictionChangesNothing) {
   ExpectSameAnswers(run, expected);
 }
 
+TEST_F(EngineTest, StoredFormatsGiveTheSameInAnyBlocksAndBatches) {
+  const TestRun exact = RunEngine(weights_, Options(), Requests());
+  for (const KvDtype dtype : {KvDtype::kFp16, KvDtype::kBf16, KvDtype::kFp8,
+                              KvDtype::kInt8, KvDtype::kInt4, KvDtype::kInt2}) {
+    SCOPED_TRACE(KvDtypeName(dtype));
+    EngineOptions options = Options();
+    options.kv_dtype = dtype;
+    const TestRun expected = RunEngine(weights_, options, Requests());
+    // What is stored is not what was computed.
+    EXPECT_NE(expected.answers.at({6, 0}).logits,
+              exact.answers.at({6, 0}).logits);
+    // Small enough to preempt: what is recomputed is stored the same.
+    options = WithBlocks(3, 35);
+    options.kv_dtype = dtype;
+    options.max_num_batched_tokens = TokenCount(11);
+    const TestRun run = RunEngine(weights_, options, Requests());
+    EXPECT_GT(run.num_preemptions, 0);
+    ExpectSameAnswers(run, expected);
+  }
+}
+
+TEST_F(EngineTest, HalfPrecisionIsCloseToTheExact) {
+  std::vector<EngineRequest> requests = Requests();
+  for (EngineRequest& request : requests) request.max_tokens = 1;
+  const TestRun exact = RunEngine(weights_, Options(), requests);
+  EngineOptions options = Options();
+  options.kv_dtype = KvDtype::kFp16;
+  ExpectSameAnswers(RunEngine(weights_, options, requests), exact, 0.01F);
+}
+
 TEST_F(EngineTest, StopsAtTheEndOfTextToken) {
   // Of models without training, some say it soon.
   for (std::uint64_t seed = 0; seed < 50; ++seed) {
@@ -261,6 +293,9 @@ TEST_F(EngineTest, RefusesWhatCannotBe) {
   LlamaModel model(weights_, 300, threads);
   EngineOptions options = Contiguous();
   options.prefix_cache = true;
+  EXPECT_FALSE(Engine::Create(options, model, threads, run).ok());
+  options = Contiguous();
+  options.kv_dtype = KvDtype::kFp16;
   EXPECT_FALSE(Engine::Create(options, model, threads, run).ok());
   options = Contiguous();
   options.num_blocks = BlockCount(2);
