@@ -17,6 +17,7 @@ namespace pagedkv {
 absl::Status KvCacheManager::CheckAppend(SequenceId id, TokenCount count,
                                          const AppendOptions& options) const {
   if (!IsLive(id)) return NotLive(id);
+  if (IsSwapped(id)) return Swapped(id);
   if (count < TokenCount(0) || options.lookahead < TokenCount(0)) {
     return absl::InvalidArgumentError(absl::StrFormat(
         "cannot append %d tokens with a lookahead of %d: negative",
@@ -74,7 +75,7 @@ bool KvCacheManager::TryExtendWritable(SequenceId id, TokenCount count) {
 bool KvCacheManager::IsPlainAppend(SequenceId id, TokenCount count,
                                    const AppendOptions& options) const {
   return options.match == nullptr && options.lookahead >= TokenCount(0) &&
-         count >= TokenCount(0) && IsLive(id) &&
+         count >= TokenCount(0) && IsLive(id) && !IsSwapped(id) &&
          count <= max_sequence_tokens_ - num_tokens(id);
 }
 
@@ -318,7 +319,7 @@ void KvCacheManager::OwnBlock(SequenceId id, int group, std::int32_t index,
   const TokenCount start = size.Slots(BlockCount(index));
   const auto in_block = static_cast<std::int32_t>(
       std::max(TokenCount(0), computed - start).value());
-  if (in_block > 0) copies_.push_back({group, block, own, in_block});
+  if (in_block > 0) AskForCopy({group, block, own, in_block});
   PAGEDKV_CHECK(pool_.Release({&block, 1}).ok());
   tables.Set(row(id), index, own);
 }
@@ -328,28 +329,32 @@ void KvCacheManager::CopyPartial(SequenceId id, const PrefixMatch& match) {
   cache_->CountCopied(match.partial_tokens);
   // The source may have been evicted for the block that it is copied to.
   if (own == match.partial_source) return;
-  copies_.push_back({0, match.partial_source, own,
-                     static_cast<std::int32_t>(match.partial_tokens.value())});
+  AskForCopy({0, match.partial_source, own,
+              static_cast<std::int32_t>(match.partial_tokens.value())});
 }
 
 void KvCacheManager::RegisterContent(SequenceId id,
                                      std::span<const TokenId> tokens,
                                      TokenCount computed) {
   SequenceContent& content = this->content(id);
+  const bool drains = pool_.num_draining() > BlockCount(0);
   if (num_tokens(id) < cache_->NextDue(content) ||
-      cache_->TryRegisterNext(content, tokens, num_tokens(id), block_table(id),
-                              pool_)) {
+      (!drains && cache_->TryRegisterNext(content, tokens, num_tokens(id),
+                                          block_table(id), pool_))) {
     return;
   }
   tables_of_.clear();
   for (int group = 0; group < num_groups(); ++group) {
-    tables_of_.push_back(block_table(id, group));
+    tables_of_.push_back(drains ? IndexableTable(id, group)
+                                : block_table(id, group));
   }
   for (const PrefixCache::Equal& equal : cache_->Register(
            content, tokens, computed, num_tokens(id), tables_of_, pool_)) {
     BlockTables& tables = groups_[static_cast<std::size_t>(equal.group)].tables;
     const BlockId own =
         tables.row(row(id))[static_cast<std::size_t>(equal.index)];
+    // For one of several holders it would take a block and give none back.
+    if (IsShared(own) && pool_.ref_count(equal.indexed) == 0) continue;
     Share({&equal.indexed, 1});
     tables.Set(row(id), equal.index, equal.indexed);
     PAGEDKV_CHECK(pool_.Release({&own, 1}).ok());
@@ -399,6 +404,22 @@ void KvCacheManager::Take(std::span<BlockId> blocks) {
   evicted_.clear();
   PAGEDKV_CHECK(pool_.TryAllocate(blocks, &evicted_));
   if (!evicted_.empty()) cache_->RemoveEvicted(evicted_);
+  if (lists_fresh_) NoteFresh(blocks);
+}
+
+void KvCacheManager::NoteFresh(std::span<const BlockId> blocks) {
+  const auto copies = static_cast<std::int32_t>(copies_.size());
+  for (BlockId block : blocks) {
+    const bool waits = is_copied_[static_cast<std::size_t>(block.value())];
+    fresh_.push_back({block, waits ? copies : 0});
+  }
+}
+
+void KvCacheManager::AskForCopy(const BlockCopy& copy) {
+  copies_.push_back(copy);
+  if (!lists_fresh_) return;
+  is_copied_[static_cast<std::size_t>(copy.source.value())] = true;
+  is_copied_[static_cast<std::size_t>(copy.destination.value())] = true;
 }
 
 void KvCacheManager::Share(std::span<const BlockId> blocks) {
