@@ -23,14 +23,13 @@ absl::Status KvCacheManager::BeginShrink(BlockCount num_blocks) {
   if (absl::Status status = pool_.CheckShrink(num_blocks); !status.ok()) {
     return status;
   }
-  // What is copied or swapped out may be free already, and would lose its
-  // memory.
-  const std::size_t num_swaps = swap_outs().size() + swap_ins().size();
-  if (!copies_.empty() || !fresh_.empty() || num_swaps > 0) {
+  // What they read may be free already, and would lose its memory.
+  const std::size_t moves = swap_outs().size() + swap_ins().size();
+  if (!copies_.empty() || !fresh_.empty() || moves > 0) {
     return absl::FailedPreconditionError(absl::StrFormat(
-        "the pool cannot shrink while %d copies, %d swaps and %d fresh blocks "
+        "the pool cannot shrink while %d copies, %d moves and %d fresh blocks "
         "wait: take them, and call ClearCopies",
-        copies_.size(), num_swaps, fresh_.size()));
+        copies_.size(), moves, fresh_.size()));
   }
   if (cache_ != nullptr) {
     for (std::int64_t id = num_blocks.value(); id < pool_.num_blocks().value();

@@ -114,17 +114,11 @@ void KvCacheManager::GatherHeld(std::span<const SequenceId> ids) {
   held_index_.clear();
   for (SequenceId id : ids) {
     for (int group = 0; group < num_groups(); ++group) {
-      const bool is_cross = group_options(group).kind == AttentionKind::kCross;
-      const TokenCount tokens =
-          is_cross ? encoder_tokens_[Row(id)] : num_tokens(id);
-      const BlockSize size = block_size(group);
       const std::span<const BlockId> table = HeldTable(id, group);
       for (std::size_t i = 0; i < table.size(); ++i) {
         if (table[i] == kNullBlock) continue;
-        const TokenCount before =
-            size.Slots(BlockCount(static_cast<std::int64_t>(i)));
-        const auto in_block = static_cast<std::int32_t>(
-            std::min(tokens - before, size.Slots(BlockCount(1))).value());
+        const std::int32_t in_block =
+            WrittenTokens(Row(id), groups_[static_cast<std::size_t>(group)], i);
         const auto [entry, is_new] =
             held_index_.try_emplace(table[i], held_.size());
         if (is_new) held_.push_back({.group = group, .block = table[i]});
@@ -227,57 +221,31 @@ absl::StatusOr<bool> KvCacheManager::TrySwapIn(
   return true;
 }
 
-// Fills `blocks` with free ones that the step's copies leave alone, though they
-// are made later: it takes none that they read, and what they would have
-// written to, for a sequence that is gone, they leave out.
+// Fills `blocks` with free ones that the step's copies neither read nor write:
+// they are made after the blocks are swapped in.
 bool KvCacheManager::TryTakeForSwap(std::span<BlockId> blocks) {
-  std::vector<BlockId> read;  // free and ascending
+  std::vector<BlockId> copied;  // free and ascending
   for (const BlockCopy& copy : copies_) {
-    if (pool_.ref_count(copy.source) == 0) read.push_back(copy.source);
+    for (BlockId block : {copy.source, copy.destination}) {
+      if (pool_.ref_count(block) == 0) copied.push_back(block);
+    }
   }
-  std::sort(read.begin(), read.end());
-  read.erase(std::unique(read.begin(), read.end()), read.end());
-  if (BlockCount(static_cast<std::int64_t>(blocks.size() + read.size())) >
+  std::sort(copied.begin(), copied.end());
+  copied.erase(std::unique(copied.begin(), copied.end()), copied.end());
+  if (BlockCount(static_cast<std::int64_t>(blocks.size() + copied.size())) >
       pool_.num_free()) {
     return false;
   }
   Take(blocks);
-  if (copies_.empty()) return true;
   std::vector<BlockId> refused;
   for (BlockId& block : blocks) {
-    while (std::binary_search(read.begin(), read.end(), block)) {
+    while (std::binary_search(copied.begin(), copied.end(), block)) {
       refused.push_back(block);
       Take({&block, 1});
     }
   }
   PAGEDKV_CHECK(pool_.Release(refused).ok());
-  std::vector<BlockId> sorted(blocks.begin(), blocks.end());
-  std::sort(sorted.begin(), sorted.end());
-  DropCopiesTo(sorted);
   return true;
-}
-
-// Drops the copies that write to `blocks` (ascending), which are swapped into
-// before them: these are cleaned before the first copy, and what waits for a
-// copy waits for as many fewer as were dropped before it.
-void KvCacheManager::DropCopiesTo(std::span<const BlockId> blocks) {
-  const auto is_named = [blocks](BlockId block) {
-    return std::binary_search(blocks.begin(), blocks.end(), block);
-  };
-  std::vector<std::int32_t> kept_before = {0};  // [copies + 1]
-  for (const BlockCopy& copy : copies_) {
-    kept_before.push_back(kept_before.back() +
-                          (is_named(copy.destination) ? 0 : 1));
-  }
-  for (FreshBlock& fresh : fresh_) {
-    fresh.after_copies =
-        is_named(fresh.block)
-            ? 0
-            : kept_before[static_cast<std::size_t>(fresh.after_copies)];
-  }
-  std::erase_if(copies_, [&is_named](const BlockCopy& copy) {
-    return is_named(copy.destination);
-  });
 }
 
 BlockCount KvCacheManager::BlocksToSwapIn(std::span<const SequenceId> ids,

@@ -92,25 +92,6 @@ HWY_INLINE Floats DecodeSmallFloat(Ints code) {
   return FloatOf(hn::Or(bits, sign));
 }
 
-/// Whether there is an instruction for it. Highway's own code for the rest
-/// knows no infinities.
-#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3 || \
-    HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_NEON
-HWY_INLINE Floats DecodeFp16(hn::Vec<HalfTag> codes) {
-  const hn::Rebind<hwy::float16_t, FloatTag> halves;
-  const Floats value = hn::PromoteTo(FloatTag(), hn::BitCast(halves, codes));
-  // NaN without payload.
-  const Ints nan =
-      hn::Or(hn::And(BitsOf(value), Int(0x80000000)), Int(kFloatNan));
-  return hn::IfThenElse(hn::IsNaN(value), FloatOf(nan), value);
-}
-#else
-HWY_INLINE Floats DecodeFp16(hn::Vec<HalfTag> codes) {
-  return DecodeSmallFloat<Fp16>(
-      hn::BitCast(IntTag(), hn::PromoteTo(WordTag(), codes)));
-}
-#endif
-
 HWY_INLINE Ints EncodeBf16(Floats value) {
   const Ints bits = BitsOf(value);
   const Words word = hn::BitCast(WordTag(), bits);

@@ -193,9 +193,10 @@ class KvCacheManager {
   /// NotFound.
   absl::Status Release(SequenceId id);
 
-  // The swap space. A step's moves and copies are done in this order, and
-  // before its tokens are written: `swap_outs`, `swap_ins`, `copies`. The lists
-  // take care of one another only as long as they are.
+  // The swap space. A step's moves and copies are done in the order of
+  // `BlockStorage::PrepareStep`, and before its tokens are written:
+  // `swap_outs`, `swap_ins`, `copies`. The lists take care of one another only
+  // as long as they are.
 
   /// Moves what the sequences have in the pool to the swap space, shared blocks
   /// once, and drops their references; what is cached stays so, as after
@@ -212,7 +213,7 @@ class KvCacheManager {
   /// Moves them back, into blocks of their own: what the prefix cache has of
   /// them is not looked at, and what was shared is so only among `ids`. Their
   /// swap blocks are free again after `ClearCopies`. False if the pool has too
-  /// few free blocks, those left aside that copies of this step still read.
+  /// few free blocks, those left aside that copies of this step read or write.
   /// NotFound, InvalidArgument for an id named twice, FailedPrecondition for
   /// one that is not swapped out. O(blocks).
   [[nodiscard]] absl::StatusOr<bool> TrySwapIn(std::span<const SequenceId> ids);
@@ -398,7 +399,7 @@ class KvCacheManager {
 
   // The size of the pool. Where the client owns a `BlockStorage`, it must have
   // `pool().extent()` blocks: give it more before `Grow`, and fewer once the
-  // copies are done that were asked for up to then.
+  // moves and copies are done that were asked for up to then.
 
   /// Adds blocks to the pool until there are `num_blocks`, and takes a shrink
   /// back that is under way. InvalidArgument for fewer than there are, and
@@ -410,10 +411,10 @@ class KvCacheManager {
   /// hold drain: they are used as before, are not indexed, and are gone when
   /// they are released, or moved (`Drain`); `pool().num_draining()` counts
   /// them. InvalidArgument for fewer than 2 blocks, or more than there are;
-  /// FailedPrecondition while copies or fresh blocks wait for
-  /// `ClearCopies`. Whether live
-  /// sequences can grow to their ends in the smaller pool is for the caller to
-  /// know: with a `Scheduler`, call its `BeginShrink`. O(num_blocks).
+  /// FailedPrecondition while copies, moves or fresh blocks wait for
+  /// `ClearCopies`. Whether live sequences can grow to their ends in the
+  /// smaller pool is for the caller to know: with a `Scheduler`, call its
+  /// `BeginShrink`. O(num_blocks).
   absl::Status BeginShrink(BlockCount num_blocks);
   /// Moves up to `max_copies` draining blocks to free ones of the pool, so that
   /// a shrink need not wait for long sequences: tables name the new blocks, and
@@ -550,7 +551,6 @@ class KvCacheManager {
   void GatherHeld(std::span<const SequenceId> ids);
   std::vector<BlockId> TakenTable(std::span<const BlockId> table);
   [[nodiscard]] bool TryTakeForSwap(std::span<BlockId> blocks);
-  void DropCopiesTo(std::span<const BlockId> blocks);
   [[nodiscard]] BlockCount BlocksBeyondHeld(SequenceId id, int group,
                                             TokenCount count, bool in_chunks);
 

@@ -467,16 +467,18 @@ class KvCacheManagerModelTest
           workload_.max_tokens - manager_.num_tokens(id).value() + 1, 12)));
     }
     const BlockCount all = manager_.BlocksToSwapIn(ids, counts);
-    std::set<BlockId> read;
+    std::set<BlockId> copied;  // and free
     for (const BlockCopy& copy : manager_.copies()) {
-      if (manager_.pool().ref_count(copy.source) == 0) read.insert(copy.source);
+      for (const BlockId block : {copy.source, copy.destination}) {
+        if (manager_.pool().ref_count(block) == 0) copied.insert(block);
+      }
     }
     const std::int64_t needed = reference_.NumHeld(Values(ids));
     const std::int64_t free = manager_.pool().num_free().value();
     const Snapshot before = Observe();
     const absl::StatusOr<bool> granted = manager_.TrySwapIn(ids);
     ASSERT_TRUE(granted.ok()) << granted.status();
-    ASSERT_EQ(*granted, needed + std::ssize(read) <= free);
+    ASSERT_EQ(*granted, needed + std::ssize(copied) <= free);
     if (!*granted) {
       ASSERT_EQ(Observe(), before);
       return;

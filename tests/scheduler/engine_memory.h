@@ -44,20 +44,18 @@ class EngineMemory {
     std::memcpy(At(*pool_, block, offset), &cell, sizeof(cell));
   }
 
-  /// Swaps out, then in, then copies.
+  /// What comes before the step's tokens are written.
   void Move(const StepPlan& plan) {
-    for (const BlockSwap& swap : plan.swap_out) {
-      std::memcpy(At(*swap_, swap.swap_block, 0), At(*pool_, swap.block, 0),
-                  BytesOf(swap));
-    }
+    const absl::Status moved =
+        pool_->PrepareStep({.swap_outs = plan.swap_out,
+                            .fresh = plan.fresh_blocks,
+                            .swap_ins = plan.swap_in,
+                            .copies = plan.copies},
+                           ReuseHygiene::kPoison, swap_.get());
+    EXPECT_TRUE(moved.ok()) << moved;
     std::vector<BlockId> read;
-    for (const BlockSwap& swap : plan.swap_in) {
-      std::memcpy(At(*pool_, swap.block, 0), At(*swap_, swap.swap_block, 0),
-                  BytesOf(swap));
-      read.push_back(swap.swap_block);
-    }
+    for (const BlockSwap& swap : plan.swap_in) read.push_back(swap.swap_block);
     EXPECT_TRUE(swap_->FillBlocks(read, kPoison).ok());
-    EXPECT_TRUE(pool_->CopyBlocks(plan.copies).ok());
   }
   /// After the step: nobody reads blocks that are free and have no content.
   void OverwriteFree(const BlockPool& pool) {
@@ -76,7 +74,8 @@ class EngineMemory {
 
   static std::unique_ptr<HostBlockStorage> Make(
       std::span<const KvCacheGroupOptions> groups, BlockCount num_blocks) {
-    BlockStorageLayout layout{.num_blocks = num_blocks, .groups = {}};
+    BlockStorageLayout layout;
+    layout.num_blocks = num_blocks;
     for (const KvCacheGroupOptions& group : groups) {
       const Bytes bytes(group.block_size.value() *
                         static_cast<std::int64_t>(sizeof(Cell)));
@@ -94,14 +93,6 @@ class EngineMemory {
     return arena.base + block.value() * arena.block_stride.value() +
            offset * static_cast<std::int64_t>(sizeof(Cell));
   }
-  [[nodiscard]] std::size_t BytesOf(const BlockSwap& swap) const {
-    return static_cast<std::size_t>(
-        pool_->layout()
-            .groups[static_cast<std::size_t>(swap.group)]
-            .CopyBytes(0, swap.num_tokens)
-            .value());
-  }
-
   std::unique_ptr<HostBlockStorage> pool_;
   std::unique_ptr<HostBlockStorage> swap_;
 };

@@ -96,7 +96,8 @@ class SchedulerGroupsModelTest : public testing::TestWithParam<Workload> {
              .max_sequences = 12,
              .max_in_flight_tokens = workload_.scheduler.max_num_batched_tokens,
              .num_swap_blocks = BlockCount(workload_.num_swap_blocks),
-             .prefix_cache = workload_.cache})),
+             .prefix_cache = workload_.cache,
+             .list_fresh_blocks = !workload_.cache.partial_block_reuse})),
         scheduler_(*Scheduler::Create(workload_.scheduler, cache_)),
         memory_(workload_.groups, BlockCount(workload_.num_blocks),
                 BlockCount(workload_.num_swap_blocks)) {
