@@ -56,6 +56,15 @@ absl::Status GatherKv(const KvTensorView& view, std::span<const BlockId> table,
                       std::int64_t first, std::int64_t num_tokens,
                       const KvRows& rows);
 
+/// The last tokens of a sequence, where they are not in blocks yet (KIVI, arXiv
+/// 2402.02750): rows 0, 1, ... are the tokens at `first`, first + 1, ... up to
+/// the last one of the sequence, and the blocks hold those before.
+struct ResidualRows {
+  ConstKvRows key;
+  ConstKvRows value;
+  std::int32_t first = 0;
+};
+
 /// The sequences of one step, as attention needs them.
 struct AttentionBatch {
   /// [sequences + 1]: the queries of sequence i are rows query_begin[i] to
@@ -65,6 +74,8 @@ struct AttentionBatch {
   std::span<const std::int32_t> num_tokens;
   /// [sequences]: its block table.
   std::span<const BlockId* const> tables;
+  /// [sequences], or empty: all tokens are in blocks.
+  std::span<const ResidualRows> residuals;
 };
 
 /// Scaled dot-product attention, causal, over keys and values in blocks.
