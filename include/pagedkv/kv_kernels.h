@@ -78,7 +78,13 @@ struct AttentionBatch {
   std::span<const ResidualRows> residuals;
 };
 
-/// Scaled dot-product attention, causal, over keys and values in blocks.
+/// Scaled dot-product attention, causal, over keys and values in blocks. Each
+/// query's softmax is taken tile by tile of consecutive tokens, in fp32
+/// (arXiv 2205.14135); tiles begin at fixed positions of the sequence.
+///
+/// On the host a call works in one thread: split the heads, or the sequences
+/// (parts of the spans of `batch`), to use more. It takes 200 KiB of stack, and
+/// heads of at most 512 elements (keys: 576 with the rotary part).
 struct PagedAttentionArgs {
   KvTensorView key;
   /// With `latent`: the rotary part; `key` is the latent, which also serves as
@@ -91,6 +97,10 @@ struct PagedAttentionArgs {
   /// h / (num_query_heads / KV heads): MHA, GQA and MQA.
   ConstKvRows query;
   std::int32_t num_query_heads = 0;  ///< a multiple of the KV heads
+  /// Only query heads first_head, ..., first_head + num_heads - 1 are computed,
+  /// and only their rows of `output` written. 0 heads: all from `first_head` on.
+  std::int32_t first_head = 0;
+  std::int32_t num_heads = 0;
   /// [query rows][query heads][head size of the value; with `latent` the key's]
   KvRows output;
   float softmax_scale = 0;  ///< usually 1 / sqrt(head size)
