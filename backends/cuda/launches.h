@@ -5,6 +5,7 @@
 /// The kernels, as the sources that are no CUDA see them. Each function queues
 /// one or more kernels on a stream and returns a cudaError_t, 0 for success.
 
+#include "backends/cuda/attention_params.h"
 #include "backends/cuda/block_moves.h"
 #include "backends/cuda/cuda_stream.h"
 
@@ -12,6 +13,21 @@ namespace pagedkv::cuda {
 
 int LaunchMoves(const MoveTable& table, Stream stream);
 int LaunchFills(const FillTable& table, Stream stream);
+
+/// Attention of all sequences, those with one query up to their splits, which
+/// `LaunchSplitMerge` puts together. By how K and V are stored: in one dtype,
+/// aligned to chunks, with at most one scale for a vector; or in any way.
+int LaunchFp16Attention(const AttentionParams& params,
+                        const AttentionShape& shape, Stream stream);
+int LaunchBf16Attention(const AttentionParams& params,
+                        const AttentionShape& shape, Stream stream);
+int LaunchFp8Attention(const AttentionParams& params,
+                       const AttentionShape& shape, Stream stream);
+int LaunchInt8Attention(const AttentionParams& params,
+                        const AttentionShape& shape, Stream stream);
+int LaunchAnyAttention(const AttentionParams& params,
+                       const AttentionShape& shape, Stream stream);
+int LaunchSplitMerge(const AttentionParams& params, Stream stream);
 
 }  // namespace pagedkv::cuda
 
