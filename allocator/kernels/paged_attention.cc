@@ -4,12 +4,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <span>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
 
 #include "allocator/kernels/attention_math.h"
+#include "allocator/kernels/kernel_arguments.h"
 #include "allocator/kernels/kv_tile.h"
 #include "pagedkv/kv_kernels.h"
 
@@ -108,12 +109,18 @@ struct Sizes {
   std::int32_t value;
 };
 
+// One head of a sequence's keys or values.
 KvSource SourceOf(const KvTensorView& view, const AttentionBatch& batch,
-                  std::size_t sequence, ConstKvRows ResidualRows::* rows) {
-  KvSource source{.view = &view, .table = batch.tables[sequence]};
+                  std::size_t sequence, std::int32_t head,
+                  ConstKvRows ResidualRows::* rows) {
+  KvSource source{.blocks = HeadOf(view, head),
+                  .table = batch.tables[sequence],
+                  .first_residual = batch.num_tokens[sequence]};
   if (!batch.residuals.empty()) {
     const ResidualRows& residual = batch.residuals[sequence];
-    source.residual = &(residual.*rows);
+    source.residual = HeadOf(
+        AsBlock(residual.*rows, view.tensor.heads, view.tensor.head_size),
+        head);
     source.first_residual = residual.first;
   }
   return source;
@@ -127,13 +134,13 @@ class HeadAttention {
                 std::int32_t kv_head, TokenRange heads, Workspace& work)
       : args_(args),
         sizes_(args),
-        key_(SourceOf(args.key, args.batch, sequence, &ResidualRows::key)),
-        value_(
-            SourceOf(args.value, args.batch, sequence, &ResidualRows::value)),
+        key_(SourceOf(args.key, args.batch, sequence, kv_head,
+                      &ResidualRows::key)),
+        value_(SourceOf(args.value, args.batch, sequence, kv_head,
+                        &ResidualRows::value)),
         first_row_(args.batch.query_begin[sequence]),
         num_rows_(args.batch.query_begin[sequence + 1] - first_row_),
         first_position_(args.batch.num_tokens[sequence] - num_rows_),
-        kv_head_(kv_head),
         first_head_(heads.begin),
         num_heads_(heads.end - heads.begin),
         work_(work) {}
@@ -226,7 +233,7 @@ class HeadAttention {
   void Load(const KvSource& source, std::int64_t tile, const TileTokens& tokens,
             std::int32_t offset, std::int32_t stride) {
     for (const TokenRange& range : {tokens.sinks, tokens.recent}) {
-      LoadTile(source, kv_head_, tile, range, work_.tile + offset, stride);
+      LoadTile(source, tile, range, work_.tile + offset, stride);
     }
   }
 
@@ -255,7 +262,6 @@ class HeadAttention {
   std::int32_t first_row_;
   std::int32_t num_rows_;
   std::int32_t first_position_;
-  std::int32_t kv_head_;
   std::int32_t first_head_;
   std::int32_t num_heads_;
   Workspace& work_;
@@ -271,12 +277,8 @@ absl::Status Invalid(const absl::FormatSpec<Args...>& format,
 }
 
 absl::Status CheckTensor(const char* name, const KvTensorView& view) {
-  if (view.base == nullptr) return Invalid("%s.base: null", name);
-  if (view.tensor.heads < 1 || view.tensor.head_size < 1) {
-    return Invalid("%s: %d heads of %d elements; give at least one of each",
-                   name, view.tensor.heads, view.tensor.head_size);
-  }
-  return absl::OkStatus();
+  if (view.tensor.heads == 0) return Invalid("%s has no heads", name);
+  return CheckView(view, name);
 }
 
 absl::Status CheckTensors(const PagedAttentionArgs& args) {
@@ -310,16 +312,6 @@ absl::Status CheckTensors(const PagedAttentionArgs& args) {
                    kMaxValueSize);
   }
   return absl::OkStatus();
-}
-
-// What is wrong with rows; null if nothing.
-const char* ProblemOf(const std::byte* data, KvDtype dtype, bool has_rows) {
-  if (data == nullptr && has_rows) return "data: null";
-  if (dtype != KvDtype::kFp32 && dtype != KvDtype::kFp16 &&
-      dtype != KvDtype::kBf16) {
-    return "dtype: rows are fp32, fp16 or bf16";
-  }
-  return nullptr;
 }
 
 absl::Status CheckHeads(const PagedAttentionArgs& args) {
@@ -393,19 +385,15 @@ absl::Status CheckResiduals(const PagedAttentionArgs& args) {
   for (std::size_t i = 0; i < batch.residuals.size(); ++i) {
     const ResidualRows& residual = batch.residuals[i];
     if (residual.first < 0 || residual.first > batch.num_tokens[i]) {
-      return Invalid("batch.residuals[%d].first: %d of %d tokens", i,
+      return Invalid("batch.residuals[%d].first is %d, of %d tokens", i,
                      residual.first, batch.num_tokens[i]);
     }
-    const bool has_rows = residual.first < batch.num_tokens[i];
-    const char* problem =
-        ProblemOf(residual.key.data, residual.key.dtype, has_rows);
-    if (problem != nullptr) {
-      return Invalid("batch.residuals[%d].key.%s", i, problem);
-    }
-    problem = ProblemOf(residual.value.data, residual.value.dtype,
-                        has_rows && has_value);
-    if (problem != nullptr) {
-      return Invalid("batch.residuals[%d].value.%s", i, problem);
+    if (residual.first == batch.num_tokens[i]) continue;
+    absl::Status status = CheckRows(residual.key, "key");
+    if (status.ok() && has_value) status = CheckRows(residual.value, "value");
+    if (!status.ok()) {
+      return Invalid("batch.residuals[%d]: %s", i,
+                     std::string(status.message()));
     }
   }
   return absl::OkStatus();
@@ -416,13 +404,10 @@ absl::Status CheckArgs(const PagedAttentionArgs& args) {
   if (absl::Status s = CheckHeads(args); !s.ok()) return s;
   if (absl::Status s = CheckBatch(args.batch); !s.ok()) return s;
   if (absl::Status s = CheckResiduals(args); !s.ok()) return s;
-  const bool has_queries =
-      args.batch.query_begin.front() < args.batch.query_begin.back();
-  const char* problem =
-      ProblemOf(args.query.data, args.query.dtype, has_queries);
-  if (problem != nullptr) return Invalid("query.%s", problem);
-  problem = ProblemOf(args.output.data, args.output.dtype, has_queries);
-  if (problem != nullptr) return Invalid("output.%s", problem);
+  if (args.batch.query_begin.front() < args.batch.query_begin.back()) {
+    if (absl::Status s = CheckRows(args.query, "query"); !s.ok()) return s;
+    if (absl::Status s = CheckRows(args.output, "output"); !s.ok()) return s;
+  }
   if (!(args.softmax_scale > 0) || std::isinf(args.softmax_scale)) {
     return Invalid("softmax_scale: %g; usually 1 / sqrt(head size)",
                    args.softmax_scale);

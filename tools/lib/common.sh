@@ -8,7 +8,7 @@ root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.." && pwd -P)
 # Packages of Debian and Ubuntu. "a|b": one of them, the first that there is.
 build_packages=(g++ cmake ninja-build libabsl-dev libspdlog-dev libcli11-dev
                 nlohmann-json3-dev libsimdjson-dev libssl-dev
-                libxxhash-dev libjs-chart.js)
+                libxxhash-dev libhwy-dev libjs-chart.js)
 test_packages=(libgtest-dev libgmock-dev libbenchmark-dev libzmq3-dev
                python3 python3-jsonschema python3-venv)
 # The browser that report.html is tested in. Ubuntu has it as a snap only, which

@@ -610,9 +610,8 @@ TEST(PagedAttentionTest, RefusesWhatDoesNotFit) {
        [](auto& a) { a.batch.tables = a.batch.tables.first(2); }},
       {"batch.residuals", [&](auto& a) { a.batch.residuals = two; }},
       {"batch.residuals[1].first", [&](auto& a) { a.batch.residuals = late; }},
-      {"batch.residuals[1].key.data",
-       [&](auto& a) { a.batch.residuals = no_key; }},
-      {"batch.residuals[1].value.data",
+      {"batch.residuals[1]: key", [&](auto& a) { a.batch.residuals = no_key; }},
+      {"batch.residuals[1]: value",
        [&](auto& a) { a.batch.residuals = no_value; }},
       {"batch.tables[0]", [](auto& a) { a.batch.tables = kNoTables; }},
   };
