@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pagedkv/block_pool.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -40,19 +41,38 @@ absl::StatusOr<BlockPool> BlockPool::Create(const BlockPoolOptions& options) {
         absl::StrFormat("watermark is %g; it must be at least 0 and below 1",
                         options.watermark));
   }
-  const auto watermark = static_cast<std::int64_t>(
-      std::floor(options.watermark * static_cast<double>(blocks)));
-  return BlockPool(options, BlockCount(watermark));
+  const std::int64_t most = options.max_num_blocks.value();
+  if (most != 0 && (most < blocks || most > kMaxBlocks)) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "max_num_blocks is %d; it must be 0, or from num_blocks, %d, to %d",
+        most, blocks, kMaxBlocks));
+  }
+  return BlockPool(options);
 }
 
-BlockPool::BlockPool(const BlockPoolOptions& options, BlockCount watermark)
-    : states_(static_cast<std::size_t>(options.num_blocks.value())),
+BlockPool::BlockPool(const BlockPoolOptions& options)
+    : states_(static_cast<std::size_t>(
+          std::max(options.num_blocks, options.max_num_blocks).value())),
       free_(std::make_unique<FreeBlockQueue>(options.num_blocks.value(),
+                                             max_num_blocks().value(),
                                              options.prefix_caching)),
       num_free_(options.num_blocks.value() - 1),
-      watermark_(watermark),
+      watermark_share_(options.watermark),
       prefix_caching_(options.prefix_caching),
-      external_eviction_(options.external_eviction) {}
+      external_eviction_(options.external_eviction) {
+  SetNumBlocks(options.num_blocks);
+}
+
+// Ids that may be in use reach as far as the last that is.
+void BlockPool::SetNumBlocks(BlockCount num_blocks) {
+  num_blocks_ = num_blocks.value();
+  watermark_ = BlockCount(static_cast<std::int64_t>(
+      std::floor(watermark_share_ * static_cast<double>(num_blocks_))));
+  extent_ = std::max(extent_, static_cast<std::uint32_t>(num_blocks_));
+  while (extent_ > num_blocks_ && states_[extent_ - 1].ref_count == 0) {
+    --extent_;
+  }
+}
 
 BlockPool::BlockPool(BlockPool&&) noexcept = default;
 BlockPool& BlockPool::operator=(BlockPool&&) noexcept = default;
@@ -119,7 +139,7 @@ absl::Status BlockPool::ReleaseEach(std::size_t count, BlockAt block_at,
   // prefix cache the two go to different ends of the queue.
   BlockId* const freed = freed_.data();
   BlockId* blanks = freed + freed_.size();
-  BlockId* const blanks_end = blanks;
+  BlockId* blanks_end = blanks;
   std::size_t num_freed = 0;
   std::size_t num_null = 0;
   for (std::size_t i = 0; i < count; ++i) {
@@ -139,6 +159,10 @@ absl::Status BlockPool::ReleaseEach(std::size_t count, BlockAt block_at,
     } else {
       freed[num_freed++] = block;
     }
+  }
+  if (num_draining_ > 0) [[unlikely]] {
+    num_freed = Withdraw({freed, num_freed});
+    blanks_end = blanks + Withdraw({blanks, blanks_end});
   }
   num_free_ += static_cast<std::int64_t>(num_freed) + (blanks_end - blanks);
   num_references_ -= static_cast<std::int64_t>(count - num_null);
@@ -186,6 +210,77 @@ absl::Status BlockPool::Release(std::span<const BlockHandle> handles) {
       [this, handles](std::size_t i) { return IsCurrent(handles[i]); });
 }
 
+// Those of the blocks just freed that are not of the pool any longer are gone;
+// moves the others to the front, in their order, and returns how many they are.
+std::size_t BlockPool::Withdraw(std::span<BlockId> freed) {
+  std::size_t kept = 0;
+  for (BlockId block : freed) {
+    if (block.value() < num_blocks_) {
+      freed[kept++] = block;
+    } else {
+      states_[Index(block)].SetCached(false);
+      --num_draining_;
+    }
+  }
+  SetNumBlocks(num_blocks());
+  return kept;
+}
+
+absl::Status BlockPool::Grow(BlockCount num_blocks) {
+  if (num_blocks < this->num_blocks() || num_blocks > max_num_blocks()) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "a pool of %d blocks cannot grow to %d; give as many as there are, to "
+        "max_num_blocks, %d",
+        num_blocks_, num_blocks.value(), max_num_blocks().value()));
+  }
+  for (std::int64_t id = num_blocks_; id < num_blocks.value(); ++id) {
+    const BlockId block(static_cast<std::int32_t>(id));
+    if (ref_count(block) > 0) {
+      --num_draining_;
+    } else {
+      free_->PushBack(block);
+      ++num_free_;
+    }
+  }
+  SetNumBlocks(num_blocks);
+  return absl::OkStatus();
+}
+
+absl::Status BlockPool::CheckShrink(BlockCount num_blocks) const {
+  if (num_blocks < BlockCount(2) || num_blocks > this->num_blocks()) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "a pool of %d blocks cannot shrink to %d; give 2 (the null block and "
+        "one more) to as many as there are",
+        num_blocks_, num_blocks.value()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BlockPool::BeginShrink(BlockCount num_blocks,
+                                    std::vector<BlockId>* evicted) {
+  if (absl::Status status = CheckShrink(num_blocks); !status.ok()) {
+    return status;
+  }
+  for (std::int64_t id = num_blocks.value(); id < num_blocks_; ++id) {
+    const BlockId block(static_cast<std::int32_t>(id));
+    BlockState& state = states_[Index(block)];
+    const bool is_free = state.ref_count == 0;
+    if (state.cached()) {
+      state.SetCached(false);
+      if (is_free) --num_cached_free_;
+      if (evicted != nullptr) evicted->push_back(block);
+    }
+    if (is_free) {
+      --num_free_;
+    } else {
+      ++num_draining_;
+    }
+  }
+  free_->RemoveFrom(BlockId(static_cast<std::int32_t>(num_blocks.value())));
+  SetNumBlocks(num_blocks);
+  return absl::OkStatus();
+}
+
 bool BlockPool::IsCurrent(BlockHandle handle) const {
   return Contains(handle.id) && this->handle(handle.id) == handle;
 }
@@ -222,17 +317,37 @@ absl::Status BlockPool::CheckInvariants() const {
   std::int64_t num_free = 0;
   std::int64_t num_cached_free = 0;
   std::int64_t num_references = 0;
+  std::int64_t num_draining = 0;
   for (std::size_t i = 1; i < states_.size(); ++i) {
     const std::int32_t references = states_[i].ref_count;
-    const bool is_withheld = external_eviction_ && states_[i].cached();
+    const bool is_member = std::cmp_less(i, num_blocks_);
+    const bool is_withheld =
+        !is_member || (external_eviction_ && states_[i].cached());
     if (references < 0 || (references == 0 && !is_withheld) != is_free[i]) {
       return absl::InternalError(absl::StrFormat(
-          "block %d has %d references and is%s in the free queue", i,
-          references, is_free[i] ? "" : " not"));
+          "block %d of a pool of %d has %d references and is%s in the free "
+          "queue",
+          i, num_blocks_, references, is_free[i] ? "" : " not"));
     }
-    num_free += references == 0 ? 1 : 0;
-    num_cached_free += references == 0 && states_[i].cached() ? 1 : 0;
     num_references += references;
+    if (is_member) {
+      num_free += references == 0 ? 1 : 0;
+      num_cached_free += references == 0 && states_[i].cached() ? 1 : 0;
+      continue;
+    }
+    num_draining += references > 0 ? 1 : 0;
+    if ((references > 0 && i >= extent_) || states_[i].cached()) {
+      return absl::InternalError(absl::StrFormat(
+          "block %d has left a pool of %d, whose extent is %d; it has %d "
+          "references and is%s marked as cached",
+          i, num_blocks_, extent_, references,
+          states_[i].cached() ? "" : " not"));
+    }
+  }
+  if (num_draining != num_draining_ || std::cmp_less(extent_, num_blocks_)) {
+    return absl::InternalError(absl::StrFormat(
+        "the pool of %d blocks counts %d that drain, below %d; there are %d",
+        num_blocks_, num_draining_, extent_, num_draining));
   }
   if (num_cached_free != num_cached_free_ ||
       num_references != num_references_) {

@@ -17,9 +17,10 @@ constexpr int kMovesPerPush = 4;
 
 }  // namespace
 
-FreeBlockQueue::FreeBlockQueue(std::int64_t num_blocks, bool removable)
+FreeBlockQueue::FreeBlockQueue(std::int64_t num_blocks, std::int64_t max_blocks,
+                               bool removable)
     : removable_(removable) {
-  const auto blocks = static_cast<std::uint64_t>(num_blocks);
+  const auto blocks = static_cast<std::uint64_t>(max_blocks);
   // Compaction starts at a span of 1.5 times the blocks and ends before twice
   // the blocks; a batch may add as many again.
   const std::uint64_t capacity = std::bit_ceil(removable ? 3 * blocks : blocks);
@@ -39,6 +40,17 @@ void FreeBlockQueue::Remove(BlockId block) {
   entry = kHole;
   --size_;
   if (size_ == 0) tail_ = gap_begin_ = gap_end_ = head_;
+}
+
+void FreeBlockQueue::RemoveFrom(BlockId first) {
+  std::uint64_t end = head_;
+  for (std::uint64_t position = head_; position != tail_; ++position) {
+    const BlockId block = At(position);
+    if (block != kHole && block < first) Place(end++, block);
+  }
+  tail_ = end;
+  size_ = end - head_;
+  gap_begin_ = gap_end_ = head_;
 }
 
 void FreeBlockQueue::CompactSome() {

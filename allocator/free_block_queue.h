@@ -29,8 +29,10 @@ namespace pagedkv {
 /// Thread-compatible.
 class FreeBlockQueue {
  public:
-  /// Holds the ids 1 .. num_blocks - 1 in this order.
-  FreeBlockQueue(std::int64_t num_blocks, bool removable);
+  /// Holds the ids 1 .. num_blocks - 1 in this order, and has room for those
+  /// below `max_blocks`.
+  FreeBlockQueue(std::int64_t num_blocks, std::int64_t max_blocks,
+                 bool removable);
 
   [[nodiscard]] std::size_t size() const { return size_; }
 
@@ -85,6 +87,10 @@ class FreeBlockQueue {
   }
   /// REQUIRES: removable, and `block` is in the queue.
   void Remove(BlockId block);
+
+  /// Takes all blocks from `first` on out; the others keep their order.
+  /// O(capacity).
+  void RemoveFrom(BlockId first);
 
   /// From front to back. O(capacity).
   [[nodiscard]] std::vector<BlockId> ToVector() const;

@@ -70,12 +70,19 @@ absl::StatusOr<KvCacheManager> KvCacheManager::Create(
         absl::StrFormat("max_in_flight_tokens is %d; it must not be negative",
                         options.max_in_flight_tokens.value()));
   }
+  if (options.list_fresh_blocks && options.prefix_cache.partial_block_reuse) {
+    return absl::InvalidArgumentError(
+        "list_fresh_blocks is on with partial_block_reuse, which copies blocks "
+        "of other content into those that are to be clean; turn one of them "
+        "off");
+  }
   BlockPoolOptions pool_options = options.pool;
   pool_options.external_eviction = false;
   std::unique_ptr<PrefixCache> cache;
   if (options.pool.prefix_caching) {
     absl::StatusOr<std::unique_ptr<PrefixCache>> created = PrefixCache::Create(
-        options.prefix_cache, options.groups, options.pool.num_blocks,
+        options.prefix_cache, options.groups,
+        std::max(options.pool.num_blocks, options.pool.max_num_blocks),
         options.max_sequence_tokens);
     if (!created.ok()) return created.status();
     cache = *std::move(created);
@@ -83,6 +90,7 @@ absl::StatusOr<KvCacheManager> KvCacheManager::Create(
   }
   absl::StatusOr<BlockPool> pool = BlockPool::Create(pool_options);
   if (!pool.ok()) return pool.status();
+  if (cache != nullptr) cache->SetNumBlocks(pool->num_blocks());
   return KvCacheManager(options, *std::move(pool), std::move(cache));
 }
 
@@ -95,7 +103,11 @@ KvCacheManager::KvCacheManager(const KvCacheManagerOptions& options,
       max_in_flight_tokens_(options.max_in_flight_tokens),
       max_pinned_blocks_(options.prefix_cache.max_pinned_blocks),
       max_sequences_(options.max_sequences),
-      vllm_compatible_(options.prefix_cache.vllm_compatible) {
+      vllm_compatible_(options.prefix_cache.vllm_compatible),
+      lists_fresh_(options.list_fresh_blocks) {
+  if (lists_fresh_) {
+    is_copied_.resize(static_cast<std::size_t>(pool_.max_num_blocks().value()));
+  }
   for (const KvCacheGroupOptions& group : options.groups) {
     groups_.push_back(
         {group,
@@ -426,6 +438,13 @@ BlockCount KvCacheManager::BlocksForForks(std::int32_t num_sequences,
 }
 
 void KvCacheManager::ClearCopies() {
+  if (lists_fresh_) {
+    for (const BlockCopy& copy : copies_) {
+      is_copied_[static_cast<std::size_t>(copy.source.value())] = false;
+      is_copied_[static_cast<std::size_t>(copy.destination.value())] = false;
+    }
+    fresh_.clear();
+  }
   copies_.clear();
   if (cache_ != nullptr) cache_->BeginStep();
 }
@@ -443,7 +462,7 @@ absl::Status KvCacheManager::CheckInvariants() const {
     if (!status.ok()) return status;
   }
   std::vector<std::int32_t> references(
-      static_cast<std::size_t>(pool_.num_blocks().value()), 0);
+      static_cast<std::size_t>(pool_.extent().value()), 0);
   std::int32_t live = 0;
   std::int32_t holding = 0;
   for (std::size_t row = 0; row < sequences_.size(); ++row) {

@@ -318,7 +318,7 @@ void KvCacheManager::OwnBlock(SequenceId id, int group, std::int32_t index,
   const TokenCount start = size.Slots(BlockCount(index));
   const auto in_block = static_cast<std::int32_t>(
       std::max(TokenCount(0), computed - start).value());
-  if (in_block > 0) copies_.push_back({group, block, own, in_block});
+  if (in_block > 0) AskForCopy({group, block, own, in_block});
   PAGEDKV_CHECK(pool_.Release({&block, 1}).ok());
   tables.Set(row(id), index, own);
 }
@@ -328,22 +328,24 @@ void KvCacheManager::CopyPartial(SequenceId id, const PrefixMatch& match) {
   cache_->CountCopied(match.partial_tokens);
   // The source may have been evicted for the block that it is copied to.
   if (own == match.partial_source) return;
-  copies_.push_back({0, match.partial_source, own,
-                     static_cast<std::int32_t>(match.partial_tokens.value())});
+  AskForCopy({0, match.partial_source, own,
+              static_cast<std::int32_t>(match.partial_tokens.value())});
 }
 
 void KvCacheManager::RegisterContent(SequenceId id,
                                      std::span<const TokenId> tokens,
                                      TokenCount computed) {
   SequenceContent& content = this->content(id);
+  const bool drains = pool_.num_draining() > BlockCount(0);
   if (num_tokens(id) < cache_->NextDue(content) ||
-      cache_->TryRegisterNext(content, tokens, num_tokens(id), block_table(id),
-                              pool_)) {
+      (!drains && cache_->TryRegisterNext(content, tokens, num_tokens(id),
+                                          block_table(id), pool_))) {
     return;
   }
   tables_of_.clear();
   for (int group = 0; group < num_groups(); ++group) {
-    tables_of_.push_back(block_table(id, group));
+    tables_of_.push_back(drains ? IndexableTable(id, group)
+                                : block_table(id, group));
   }
   for (const PrefixCache::Equal& equal : cache_->Register(
            content, tokens, computed, num_tokens(id), tables_of_, pool_)) {
@@ -399,6 +401,22 @@ void KvCacheManager::Take(std::span<BlockId> blocks) {
   evicted_.clear();
   PAGEDKV_CHECK(pool_.TryAllocate(blocks, &evicted_));
   if (!evicted_.empty()) cache_->RemoveEvicted(evicted_);
+  if (lists_fresh_) NoteFresh(blocks);
+}
+
+void KvCacheManager::NoteFresh(std::span<const BlockId> blocks) {
+  const auto copies = static_cast<std::int32_t>(copies_.size());
+  for (BlockId block : blocks) {
+    const bool waits = is_copied_[static_cast<std::size_t>(block.value())];
+    fresh_.push_back({block, waits ? copies : 0});
+  }
+}
+
+void KvCacheManager::AskForCopy(const BlockCopy& copy) {
+  copies_.push_back(copy);
+  if (!lists_fresh_) return;
+  is_copied_[static_cast<std::size_t>(copy.source.value())] = true;
+  is_copied_[static_cast<std::size_t>(copy.destination.value())] = true;
 }
 
 void KvCacheManager::Share(std::span<const BlockId> blocks) {

@@ -53,7 +53,7 @@ struct SequenceContent {
 /// Thread-compatible.
 class PrefixCache {
  public:
-  /// InvalidArgument, naming the option.
+  /// InvalidArgument, naming the option. Ids of blocks are below `num_blocks`.
   static absl::StatusOr<std::unique_ptr<PrefixCache>> Create(
       const PrefixCacheOptions& options,
       std::span<const KvCacheGroupOptions> groups, BlockCount num_blocks,
@@ -141,6 +141,10 @@ class PrefixCache {
   /// What is indexed up to here is computed before copies that are asked for
   /// from here on are made.
   void BeginStep() { ++step_; }
+  /// The pool has so many blocks from here on; at most as when it was created.
+  void SetNumBlocks(BlockCount num_blocks) {
+    if (policy_ != nullptr) policy_->SetCapacity(num_blocks);
+  }
   /// `block` leaves the index; the pool's mark is the caller's business.
   void Remove(BlockId block, RemovalReason reason);
   /// Everything leaves the index.

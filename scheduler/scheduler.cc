@@ -71,11 +71,10 @@ absl::Status Scheduler::Impl::Submit(const Request& request) {
         absl::StrFormat("request %d is live already", request.id.value()));
   }
   const std::int64_t end = prompt + std::min(output, max_tokens - prompt);
-  // The last token that is sampled is never computed.
   const std::int32_t width = std::max(request.num_samples, request.beam_width);
-  const BlockCount needed = cache_.BlocksForForks(
-      width, request.num_prompt_tokens, TokenCount(end - 1),
-      request.sequence.num_encoder_tokens);
+  const BlockCount needed =
+      BlocksToFinish(width, request.num_prompt_tokens, end,
+                     request.sequence.num_encoder_tokens);
   const BlockCount usable = cache_.pool().num_blocks() - BlockCount(1);
   if (needed > usable) {
     return absl::FailedPreconditionError(absl::StrFormat(
@@ -374,6 +373,12 @@ absl::Status Scheduler::Submit(const Request& request) {
   return impl_->Submit(request);
 }
 absl::Status Scheduler::Abort(RequestId id) { return impl_->Abort(id); }
+absl::Status Scheduler::BeginShrink(BlockCount num_blocks) {
+  return impl_->BeginShrink(num_blocks);
+}
+absl::StatusOr<BlockCount> Scheduler::Drain(BlockCount max_copies) {
+  return impl_->Drain(max_copies);
+}
 absl::StatusOr<StepPlan> Scheduler::Schedule(std::int32_t max_steps) {
   return impl_->Schedule(max_steps);
 }

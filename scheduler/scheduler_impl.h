@@ -25,8 +25,8 @@
 namespace pagedkv {
 
 /// What a `Scheduler` is: requests and queues (scheduler.cc), the plan of a
-/// step (scheduler_plan.cc), and what is made of its report
-/// (scheduler_update.cc).
+/// step (scheduler_plan.cc), what is made of its report (scheduler_update.cc),
+/// and pools of another size (scheduler_resize.cc).
 class Scheduler::Impl {
  public:
   Impl(const SchedulerOptions& options, KvCacheManager& cache)
@@ -44,6 +44,9 @@ class Scheduler::Impl {
   absl::StatusOr<StepPlan> Schedule(std::int32_t max_steps);
   absl::StatusOr<std::span<const FinishedRequest>> Update(
       std::span<const TokenId> sampled, std::span<const BeamUpdate> beams);
+
+  absl::Status BeginShrink(BlockCount num_blocks);
+  absl::StatusOr<BlockCount> Drain(BlockCount max_copies);
 
   [[nodiscard]] std::optional<SequenceId> SequenceOf(
       RequestId id, std::int32_t sequence_index) const;
@@ -131,6 +134,10 @@ class Scheduler::Impl {
     return IsGroup(live) ? group(live).num_places() : 1;
   }
   [[nodiscard]] absl::Status CheckSequences(const Request& request) const;
+  [[nodiscard]] BlockCount BlocksToFinish(std::int32_t width,
+                                          TokenCount num_prompt_tokens,
+                                          std::int64_t end_tokens,
+                                          TokenCount num_encoder_tokens) const;
   [[nodiscard]] absl::Status CheckSequencesOf(const LiveRequest& live,
                                               bool runs) const;
   [[nodiscard]] TokenCount ChunkOf(TokenCount lacking, TokenCount budget) const;
@@ -252,6 +259,7 @@ class Scheduler::Impl {
   std::vector<std::vector<DirtyRange>> dirty_ranges_;      // [groups]
   std::vector<std::span<const DirtyRange>> table_deltas_;  // of dirty_ranges_
   std::vector<BlockCopy> copies_;
+  std::vector<FreshBlock> fresh_blocks_;
   std::vector<Preemption> preempted_;
   std::vector<RequestId> plan_ended_;
   std::vector<RequestId> ended_;  // since the plan

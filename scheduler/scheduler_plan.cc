@@ -41,6 +41,7 @@ absl::StatusOr<StepPlan> Scheduler::Impl::Schedule(std::int32_t max_steps) {
                   .slot_mapping = slot_mapping_,
                   .table_deltas = table_deltas_,
                   .copies = copies_,
+                  .fresh_blocks = fresh_blocks_,
                   .preempted = preempted_,
                   .ended = plan_ended_,
                   .admission_block = block};
@@ -415,6 +416,8 @@ void Scheduler::Impl::TakeDeltas() {
     table_deltas_[group] = dirty_ranges_[group];
   }
   copies_.assign(cache_.copies().begin(), cache_.copies().end());
+  fresh_blocks_.assign(cache_.fresh_blocks().begin(),
+                       cache_.fresh_blocks().end());
   cache_.ClearDirty();
   cache_.ClearCopies();
 }

@@ -43,6 +43,15 @@ void ArcPolicy::Insert(BlockId block, const CachedBlockInfo& info) {
   } else {
     lists_.Add(block, kSeenOnce);
   }
+  CutGhosts();
+}
+
+void ArcPolicy::ChangeCapacity() {
+  target_ = std::min(target_, static_cast<double>(capacity()));
+  CutGhosts();
+}
+
+void ArcPolicy::CutGhosts() {
   // |T1| + |B1| <= c and |T1| + |T2| + |B1| + |B2| <= 2 c.
   const std::int64_t t1 = lists_.num_members(kSeenOnce);
   const std::int64_t cached = t1 + lists_.num_members(kSeenAgain);

@@ -43,6 +43,7 @@ class ArcPolicy final : public PolicyBase {
   void Link(BlockId block) override { lists_.Link(block); }
   void Unlink(BlockId block) override { lists_.Unlink(block); }
   void Remove(BlockId block, bool candidate) override;
+  void ChangeCapacity() override;
   [[nodiscard]] absl::Status Check() const override;
 
  private:
@@ -52,6 +53,7 @@ class ArcPolicy final : public PolicyBase {
 
   // Moves the target for a ghost that is asked for, once.
   void Adapt(GhostId ghost);
+  void CutGhosts();
 
   BlockSegments lists_;
   GhostTable ghosts_;

@@ -30,6 +30,11 @@ class FrequencySketch {
       : lines_(std::bit_ceil((static_cast<std::size_t>(num_contents) + 7) / 8)),
         sample_size_(10 * num_contents) {}
 
+  /// Ages as if made for so many contents, at most those that it was made for.
+  void SetNumContents(std::int64_t num_contents) {
+    sample_size_ = 10 * num_contents;
+  }
+
   [[nodiscard]] std::uint64_t Estimate(std::uint64_t content) const {
     const std::uint64_t hash = ContentHash(content);
     const Line& line = lines_[LineOf(hash)];

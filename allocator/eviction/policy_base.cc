@@ -51,6 +51,13 @@ void PolicyBase::OnRemove(BlockId block) {
   Remove(block, candidate);
 }
 
+void PolicyBase::SetCapacity(BlockCount num_blocks) {
+  PAGEDKV_CHECK(num_blocks >= BlockCount(2) &&
+                num_blocks.value() <= std::ssize(states_));
+  capacity_ = num_blocks.value() - 1;
+  ChangeCapacity();
+}
+
 absl::Status PolicyBase::Broken(BlockId block, std::string_view what) const {
   return absl::InternalError(absl::StrFormat("%s: block %d %s",
                                              std::string(name()), block.value(),

@@ -28,6 +28,7 @@ class PolicyBase : public EvictionPolicy {
   void OnUse(BlockId block) final;
   void OnIdle(BlockId block) final;
   void OnRemove(BlockId block) final;
+  void SetCapacity(BlockCount num_blocks) final;
   [[nodiscard]] std::int64_t num_candidates() const final {
     return num_candidates_;
   }
@@ -35,7 +36,8 @@ class PolicyBase : public EvictionPolicy {
 
  protected:
   explicit PolicyBase(BlockCount num_blocks)
-      : states_(static_cast<std::size_t>(num_blocks.value())) {}
+      : states_(static_cast<std::size_t>(num_blocks.value())),
+        capacity_(num_blocks.value() - 1) {}
 
   /// New content, not a candidate yet.
   virtual void Insert(BlockId block, const CachedBlockInfo& info) = 0;
@@ -49,15 +51,15 @@ class PolicyBase : public EvictionPolicy {
   virtual void Remove(BlockId block, bool candidate) {
     if (candidate) Unlink(block);
   }
+  /// `capacity` is another one.
+  virtual void ChangeCapacity() {}
   [[nodiscard]] virtual absl::Status Check() const = 0;
 
   static std::size_t Index(BlockId block) {
     return static_cast<std::size_t>(block.value());
   }
   /// Blocks that can hold content: all but the null block.
-  [[nodiscard]] std::int64_t capacity() const {
-    return std::ssize(states_) - 1;
-  }
+  [[nodiscard]] std::int64_t capacity() const { return capacity_; }
   [[nodiscard]] bool IsCached(BlockId block) const {
     return Index(block) < states_.size() &&
            states_[Index(block)] != State::kNone;
@@ -82,6 +84,7 @@ class PolicyBase : public EvictionPolicy {
   State& Cached(BlockId block);
 
   std::vector<State> states_;
+  std::int64_t capacity_;
   std::int64_t num_candidates_ = 0;
 };
 

@@ -7,14 +7,26 @@ namespace pagedkv {
 
 S3FifoPolicy::S3FifoPolicy(BlockCount num_blocks)
     : PolicyBase(num_blocks),
-      max_small_(std::max<std::int64_t>(1, capacity() / 10)),
-      max_ghosts_(capacity() * 9 / 10),
       queues_(num_blocks, 2),
       // One more: a victim's ghost comes before its successor in the cache is
       // looked up, and must not displace just that.
-      ghosts_(max_ghosts_ + 1, 1),
+      ghosts_(MaxGhosts() + 1, 1),
       hits_(static_cast<std::size_t>(num_blocks.value())),
-      contents_(static_cast<std::size_t>(num_blocks.value())) {}
+      contents_(static_cast<std::size_t>(num_blocks.value())) {
+  SetShares();
+}
+
+void S3FifoPolicy::SetShares() {
+  max_small_ = std::max<std::int64_t>(1, capacity() / 10);
+  max_ghosts_ = MaxGhosts();
+}
+
+void S3FifoPolicy::ChangeCapacity() {
+  SetShares();
+  while (ghosts_.size(0) > max_ghosts_) ghosts_.EraseOldest(0);
+  // Another queue may be the one to give something up.
+  victim_ = kNullBlock;
+}
 
 void S3FifoPolicy::Insert(BlockId block, const CachedBlockInfo& info) {
   hits_[Index(block)] = 0;

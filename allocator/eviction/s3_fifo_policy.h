@@ -42,6 +42,7 @@ class S3FifoPolicy final : public PolicyBase {
   void Link(BlockId block) override { queues_.Link(block); }
   void Unlink(BlockId block) override;
   void Remove(BlockId block, bool candidate) override;
+  void ChangeCapacity() override;
   [[nodiscard]] absl::Status Check() const override;
 
  private:
@@ -50,12 +51,14 @@ class S3FifoPolicy final : public PolicyBase {
   static constexpr std::uint8_t kMaxHits = 3;
   static constexpr std::uint8_t kHitsToStay = 2;
 
+  [[nodiscard]] std::int64_t MaxGhosts() const { return capacity() * 9 / 10; }
+  void SetShares();
   // What the queue gives up; null if it has no candidate (left).
   BlockId SmallVictim();
   BlockId MainVictim();
 
-  std::int64_t max_small_;
-  std::int64_t max_ghosts_;
+  std::int64_t max_small_ = 0;
+  std::int64_t max_ghosts_ = 0;
   BlockSegments queues_;
   GhostTable ghosts_;
   std::vector<std::uint8_t> hits_;       // by block, up to kMaxHits

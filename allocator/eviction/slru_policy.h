@@ -27,7 +27,7 @@ class SlruPolicy final : public PolicyBase {
  public:
   explicit SlruPolicy(BlockCount num_blocks)
       : PolicyBase(num_blocks),
-        max_protected_(std::max<std::int64_t>(1, capacity() * 4 / 5)),
+        max_protected_(MaxProtected()),
         segments_(num_blocks, 2) {}
 
   [[nodiscard]] std::string_view name() const override { return "slru"; }
@@ -53,6 +53,10 @@ class SlruPolicy final : public PolicyBase {
     if (candidate) Unlink(block);
     segments_.Drop(block);
   }
+  void ChangeCapacity() override {
+    max_protected_ = MaxProtected();
+    DemoteExcess();
+  }
   [[nodiscard]] absl::Status Check() const override {
     return CheckSegments(segments_);
   }
@@ -61,6 +65,9 @@ class SlruPolicy final : public PolicyBase {
   static constexpr std::size_t kProbation = 0;
   static constexpr std::size_t kProtected = 1;
 
+  [[nodiscard]] std::int64_t MaxProtected() const {
+    return std::max<std::int64_t>(1, capacity() * 4 / 5);
+  }
   void DemoteExcess() {
     while (segments_.num_members(kProtected) > max_protected_ &&
            segments_.front(kProtected) != kNullBlock) {

@@ -85,6 +85,10 @@ BlockId TenantPolicy::Victim() {
   return giver == nullptr ? kNullBlock : giver->policy->Victim();
 }
 
+void TenantPolicy::SetCapacity(BlockCount num_blocks) {
+  for (Share& share : shares_) share.policy->SetCapacity(num_blocks);
+}
+
 void TenantPolicy::SetTime(std::int64_t now_ns) {
   for (Share& share : shares_) share.policy->SetTime(now_ns);
 }

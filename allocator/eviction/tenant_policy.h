@@ -38,6 +38,7 @@ class TenantPolicy final : public EvictionPolicy {
   void OnIdle(BlockId block) override { Of(block).policy->OnIdle(block); }
   void OnRemove(BlockId block) override;
   [[nodiscard]] BlockId Victim() override;
+  void SetCapacity(BlockCount num_blocks) override;
   void SetTime(std::int64_t now_ns) override;
   void OnExpect(BlockId block, bool expected) override;
   void OnRetain(BlockId block, std::int32_t priority,

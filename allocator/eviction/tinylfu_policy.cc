@@ -7,12 +7,23 @@ namespace pagedkv {
 
 TinyLfuPolicy::TinyLfuPolicy(BlockCount num_blocks)
     : PolicyBase(num_blocks),
-      max_window_(std::max<std::int64_t>(1, capacity() / 100)),
-      max_main_(capacity() - max_window_),
-      max_protected_(max_main_ * 4 / 5),
       segments_(num_blocks, 3),
       sketch_(capacity()),
-      contents_(static_cast<std::size_t>(num_blocks.value())) {}
+      contents_(static_cast<std::size_t>(num_blocks.value())) {
+  SetShares();
+}
+
+void TinyLfuPolicy::SetShares() {
+  max_window_ = std::max<std::int64_t>(1, capacity() / 100);
+  max_main_ = capacity() - max_window_;
+  max_protected_ = max_main_ * 4 / 5;
+}
+
+void TinyLfuPolicy::ChangeCapacity() {
+  SetShares();
+  sketch_.SetNumContents(capacity());
+  Balance();
+}
 
 void TinyLfuPolicy::Balance() {
   while (segments_.num_members(kProtected) > max_protected_ &&

@@ -39,6 +39,7 @@ class TinyLfuPolicy final : public PolicyBase {
   void Link(BlockId block) override;
   void Unlink(BlockId block) override { segments_.Unlink(block); }
   void Remove(BlockId block, bool candidate) override;
+  void ChangeCapacity() override;
   [[nodiscard]] absl::Status Check() const override {
     return CheckSegments(segments_);
   }
@@ -48,12 +49,13 @@ class TinyLfuPolicy final : public PolicyBase {
   static constexpr std::size_t kProbation = 1;
   static constexpr std::size_t kProtected = 2;
 
+  void SetShares();
   // Makes the segments as large as they may be, if candidates allow it.
   void Balance();
 
-  std::int64_t max_window_;
-  std::int64_t max_main_;
-  std::int64_t max_protected_;
+  std::int64_t max_window_ = 0;
+  std::int64_t max_main_ = 0;
+  std::int64_t max_protected_ = 0;
   BlockSegments segments_;
   FrequencySketch sketch_;
   std::vector<std::uint64_t> contents_;  // by block

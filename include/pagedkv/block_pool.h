@@ -31,6 +31,9 @@ struct BlockPoolOptions {
   /// Share of `num_blocks`, in [0, 1), that admission of new work leaves free
   /// so that running work can grow: fewer preemptions against a smaller batch.
   double watermark = 0.0;
+  /// `BlockPool::Grow` adds blocks up to this number, which fixes what the pool
+  /// takes per block: at least `num_blocks`, at most 2^30. 0: `num_blocks`.
+  BlockCount max_num_blocks{0};
 };
 
 /// A block together with how often it had been freed: what to keep where a
@@ -49,11 +52,17 @@ struct BlockHandle {
 /// that is marked as cached keeps its mark until it is reissued: `Share`
 /// revives it, `TryAllocate` reports it as evicted.
 ///
+/// The pool can grow and shrink while it is in use. Blocks from `num_blocks` on
+/// have left it: they are not issued. Those of them that are still referenced
+/// are draining: with their last reference they are gone.
+///
 /// Invariants, tested by `CheckInvariants`:
-///   num_free + num_used == num_blocks - 1
+///   num_free + num_used == num_blocks - 1 + num_draining
 ///   num_references == sum of ref_count(b)
-///   b in the free queue  <=>  ref_count(b) == 0, for b != kNullBlock
+///   num_draining == number of b >= num_blocks with ref_count(b) > 0
+///   b in the free queue  <=>  ref_count(b) == 0, for 0 < b < num_blocks
 ///     (with external_eviction: and b is not marked as cached)
+///   num_blocks <= extent, and ref_count(b) == 0 for b >= extent
 ///
 /// Ids are first issued in the order 1, 2, 3, ...; the order of reissue is the
 /// one of vLLM's v1 block pool. All operations cost O(1) per block named, and
@@ -67,13 +76,24 @@ class BlockPool {
   ~BlockPool();
 
   [[nodiscard]] BlockCount num_blocks() const {
+    return BlockCount(num_blocks_);
+  }
+  [[nodiscard]] BlockCount max_num_blocks() const {
     return BlockCount(static_cast<std::int64_t>(states_.size()));
   }
+  /// Blocks that have left the pool and are still referenced.
+  [[nodiscard]] BlockCount num_draining() const {
+    return BlockCount(num_draining_);
+  }
+  /// Blocks whose memory is needed: ids below it may be in use. `num_blocks`,
+  /// or more while blocks drain, and then less and less.
+  [[nodiscard]] BlockCount extent() const { return BlockCount(extent_); }
   [[nodiscard]] BlockCount num_free() const { return BlockCount(num_free_); }
   /// Free blocks that `TryAllocate` may take: all, but for external_eviction.
   [[nodiscard]] BlockCount num_takeable() const;
+  /// Blocks that are referenced, draining ones included.
   [[nodiscard]] BlockCount num_used() const {
-    return BlockCount(num_blocks().value() - 1 - num_free_);
+    return BlockCount(num_blocks_ - 1 + num_draining_ - num_free_);
   }
   /// Free blocks that hold content.
   [[nodiscard]] BlockCount num_cached_free() const {
@@ -85,7 +105,7 @@ class BlockPool {
   }
   /// floor(watermark * num_blocks).
   [[nodiscard]] BlockCount watermark_blocks() const { return watermark_; }
-  /// num_used / (num_blocks - 1), from 0 to 1.
+  /// num_used / (num_blocks - 1): from 0 to 1, or more while blocks drain.
   [[nodiscard]] double usage() const;
   [[nodiscard]] bool prefix_caching() const { return prefix_caching_; }
 
@@ -127,7 +147,8 @@ class BlockPool {
   /// Marks (or unmarks) a block as holding content that an index names. Where
   /// it is in the free queue does not change; with external_eviction a free
   /// block enters at the front when it is unmarked, and leaves when marked.
-  /// REQUIRES: prefix_caching(), and `block` is an id of this pool, not null.
+  /// REQUIRES: prefix_caching(), and `block` is an id of this pool, neither
+  /// null nor draining.
   void SetCached(BlockId block, bool cached) {
     BlockState& state = states_[Index(block)];
     if (state.ref_count == 0) {
@@ -139,6 +160,22 @@ class BlockPool {
   [[nodiscard]] bool is_cached(BlockId block) const {
     return states_[Index(block)].cached();
   }
+
+  /// Adds blocks until there are `num_blocks`, behind all that are free, in the
+  /// order of their ids; those that were draining and come back in stay used.
+  /// InvalidArgument for fewer than there are, and beyond `max_num_blocks`.
+  /// O(blocks added).
+  absl::Status Grow(BlockCount num_blocks);
+  /// Takes all blocks from `num_blocks` on out of the pool: free ones at once,
+  /// used ones as they are released. Those that are marked as cached, free or
+  /// used, lose the mark and are appended to `evicted`. The others keep marks,
+  /// references and their order of reissue. `num_blocks` and the watermark are
+  /// those of the smaller pool from then on; `Grow` takes it back.
+  /// InvalidArgument for fewer than 2, or more than there are. O(num_blocks).
+  absl::Status BeginShrink(BlockCount num_blocks,
+                           std::vector<BlockId>* evicted = nullptr);
+  /// What `BeginShrink` would say.
+  [[nodiscard]] absl::Status CheckShrink(BlockCount num_blocks) const;
 
   /// The free blocks in order of reissue. O(num_free): for tests and audits.
   [[nodiscard]] std::vector<BlockId> FreeBlocks() const;
@@ -171,12 +208,12 @@ class BlockPool {
     }
   };
 
-  BlockPool(const BlockPoolOptions& options, BlockCount watermark);
+  explicit BlockPool(const BlockPoolOptions& options);
   static std::size_t Index(BlockId block) {
     return static_cast<std::size_t>(block.value());
   }
   [[nodiscard]] bool Contains(BlockId block) const {
-    return static_cast<std::uint32_t>(block.value()) < states_.size();
+    return static_cast<std::uint32_t>(block.value()) < extent_;
   }
   template <typename BlockAt, typename MayRelease>
   absl::Status ReleaseEach(std::size_t count, BlockAt block_at,
@@ -184,13 +221,19 @@ class BlockPool {
   template <typename BlockAt>
   absl::Status UndoRelease(std::size_t count, BlockAt block_at);
   void MoveFree(BlockId block, bool cached);
+  std::size_t Withdraw(std::span<BlockId> freed);
+  void SetNumBlocks(BlockCount num_blocks);
 
-  std::vector<BlockState> states_;
+  std::vector<BlockState> states_;  // [max_num_blocks]
   std::unique_ptr<FreeBlockQueue> free_;
   std::vector<BlockId> freed_;  // scratch: by the release under way
   std::int64_t num_free_ = 0;
   std::int64_t num_cached_free_ = 0;
   std::int64_t num_references_ = 0;
+  std::int64_t num_blocks_ = 0;
+  std::int64_t num_draining_ = 0;
+  std::uint32_t extent_ = 0;
+  double watermark_share_ = 0.0;
   BlockCount watermark_;
   bool prefix_caching_ = false;
   bool external_eviction_ = false;

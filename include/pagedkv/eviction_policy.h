@@ -73,6 +73,11 @@ class EvictionPolicy {
   /// again without another call, it answers the same.
   [[nodiscard]] virtual BlockId Victim() = 0;
 
+  /// The cache has so many blocks from here on, the null block included, as
+  /// where the policy is created: from 2 to the number given there, which
+  /// bounds the ids. What is cached beyond a share that became smaller is moved
+  /// or forgotten as further calls come.
+  virtual void SetCapacity(BlockCount /*num_blocks*/) {}
   /// The clock of expiry, in any origin; it does not go back.
   virtual void SetTime(std::int64_t /*now_ns*/) {}
   /// A waiting request will hit the block (or will no longer): a hint. Counted:
@@ -117,7 +122,8 @@ struct TenantQuota {
 /// tenant named and one for all others together, who have no floor and no
 /// ceiling. The victim belongs to the tenant that is furthest above its
 /// ceiling, else to the one that is furthest above its floor, and if all with
-/// candidates are at their floors to the one with the most blocks. Blocks count
+/// candidates are at their floors (which may exceed the capacity together where
+/// that has shrunk) to the one with the most blocks. Blocks count
 /// for their tenant while they are cached, in use or not. `Victim` costs
 /// O(tenants), and so does the memory. InvalidArgument for a bad name, for a
 /// tenant named twice, a negative floor, one above its ceiling, or floors

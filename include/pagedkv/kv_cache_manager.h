@@ -45,6 +45,11 @@ struct KvCacheManagerOptions {
   /// blocks of such groups to be admitted. 0: not known.
   TokenCount max_in_flight_tokens{0};
   PrefixCacheOptions prefix_cache = {};
+  /// Keep `fresh_blocks`, for who cleans blocks that are issued again
+  /// (`ReuseHygiene`), or checks what is read (`SlotSanitizer`). Not together
+  /// with `prefix_cache.partial_block_reuse`: it puts content of others into a
+  /// sequence's own block.
+  bool list_fresh_blocks = false;
 };
 
 inline constexpr int kMaxKvCacheGroups = 16;
@@ -318,11 +323,45 @@ class KvCacheManager {
 
   /// Copies asked for since the last `ClearCopies`, to be done in this order.
   [[nodiscard]] std::span<const BlockCopy> copies() const { return copies_; }
+  /// Blocks newly taken since then, as `StepMoves::fresh`: what they held is
+  /// another's. A block that went back to the pool in between may stand here
+  /// twice. Empty without `list_fresh_blocks`.
+  [[nodiscard]] std::span<const FreshBlock> fresh_blocks() const {
+    return fresh_;
+  }
   /// The caller has taken the copies of a step: call it once for each step.
   /// What was appended before counts as computed from then on. Until then a
   /// state is not found, and no block is copied in part: copies and states are
   /// read before the step writes.
   void ClearCopies();
+
+  // The size of the pool. Where the client owns a `BlockStorage`, it must have
+  // `pool().extent()` blocks: give it more before `Grow`, and fewer once the
+  // copies are done that were asked for up to then.
+
+  /// Adds blocks to the pool until there are `num_blocks`, and takes a shrink
+  /// back that is under way. InvalidArgument for fewer than there are, and
+  /// beyond `pool.max_num_blocks`.
+  absl::Status Grow(BlockCount num_blocks);
+  /// Takes the blocks from `num_blocks` on out of the pool while it is in use.
+  /// What is cached in them leaves the index (`RemovalReason::kWithdrawn`); the
+  /// rest of the cache stays. Free ones are gone at once. Those that sequences
+  /// hold drain: they are used as before, are not indexed, and are gone when
+  /// they are released, or moved (`Drain`); `pool().num_draining()` counts
+  /// them. InvalidArgument for fewer than 2 blocks, or more than there are;
+  /// FailedPrecondition while copies or fresh blocks wait for
+  /// `ClearCopies`. Whether live
+  /// sequences can grow to their ends in the smaller pool is for the caller to
+  /// know: with a `Scheduler`, call its `BeginShrink`. O(num_blocks).
+  absl::Status BeginShrink(BlockCount num_blocks);
+  /// Moves up to `max_copies` draining blocks to free ones of the pool, so that
+  /// a shrink need not wait for long sequences: tables name the new blocks, and
+  /// `copies` says what to copy. Returns how many were moved: fewer where no
+  /// more drain, or no more blocks are free. What is cached in idle blocks may
+  /// be evicted for it. InvalidArgument for a negative number. All tokens must
+  /// have been written: call it between steps, never between an append and the
+  /// step that computes it. O(entries of all tables) while blocks drain.
+  absl::StatusOr<BlockCount> Drain(BlockCount max_copies);
 
   [[nodiscard]] const BlockPool& pool() const { return pool_; }
   [[nodiscard]] int num_groups() const {
@@ -416,9 +455,15 @@ class KvCacheManager {
   void CopyPartial(SequenceId id, const PrefixMatch& match);
   void RegisterContent(SequenceId id, std::span<const TokenId> tokens,
                        TokenCount computed);
+  [[nodiscard]] std::span<const BlockId> IndexableTable(SequenceId id,
+                                                        int group);
   void RefreshLimits(SequenceId id, const Demand& demand);
   void RefreshAppendLimit(SequenceId id);
   void Take(std::span<BlockId> blocks);
+  void NoteFresh(std::span<const BlockId> blocks);
+  void AskForCopy(const BlockCopy& copy);
+  [[nodiscard]] std::int32_t WrittenTokens(std::size_t row, const Group& group,
+                                           std::size_t index) const;
   void Share(std::span<const BlockId> blocks);
   void NoteIdle(std::span<const BlockId> blocks);
   void Unindex(BlockId block, RemovalReason reason);
@@ -433,6 +478,9 @@ class KvCacheManager {
   std::vector<TokenCount> encoder_tokens_;  // [rows]
   std::vector<std::int32_t> free_rows_;     // reused last in, first out
   std::vector<BlockCopy> copies_;
+  std::vector<FreshBlock> fresh_;
+  std::vector<bool>
+      is_copied_;  // by block: it is in copies_; with lists_fresh_
   TokenCount max_sequence_tokens_;
   TokenCount max_in_flight_tokens_;
   BlockCount max_pinned_blocks_;
@@ -441,7 +489,8 @@ class KvCacheManager {
   std::int32_t num_holding_ = 0;  // sequences that `HoldsTokens`
   std::int64_t num_pinned_blocks_ = 0;
   bool vllm_compatible_ = false;
-  bool is_simple_ = false;   // one group, which keeps all; not observed
+  bool is_simple_ = false;  // one group, which keeps all; not observed
+  bool lists_fresh_ = false;
   bool gives_back_ = false;  // a group has blocks that no later token looks at
 
   // Scratch of the call under way.
@@ -449,6 +498,7 @@ class KvCacheManager {
   std::vector<BlockId> evicted_;
   std::vector<BlockId> given_back_;
   std::vector<std::span<const BlockId>> tables_of_;
+  std::vector<std::vector<BlockId>> indexable_;  // [groups]: while blocks drain
 };
 
 }  // namespace pagedkv

@@ -16,12 +16,13 @@
 namespace pagedkv {
 
 enum class RemovalReason : std::uint8_t {
-  kCapacity,  ///< the block was needed for something else
-  kReset,     ///< the whole cache was dropped
-  kEvicted,   ///< the client asked for it
-  kWeights,   ///< the model's weights changed
-  kExpired,   ///< as kCapacity, after its time to live had run out
-  kInvalid,   ///< its content was rewritten, or never computed
+  kCapacity,   ///< the block was needed for something else
+  kReset,      ///< the whole cache was dropped
+  kEvicted,    ///< the client asked for it
+  kWeights,    ///< the model's weights changed
+  kExpired,    ///< as kCapacity, after its time to live had run out
+  kInvalid,    ///< its content was rewritten, or never computed
+  kWithdrawn,  ///< the pool shrinks, and the block leaves it
 };
 
 /// Full blocks of one group that became part of the index, one after the other.

@@ -160,6 +160,10 @@ struct StepPlan {
   std::span<const std::span<const DirtyRange>> table_deltas;
   /// Copy-on-write, in this order, before the step's tokens are written.
   std::span<const BlockCopy> copies;
+  /// Blocks newly taken for the step, to be cleaned before it writes, as
+  /// `StepMoves::fresh`. Empty without
+  /// `KvCacheManagerOptions::list_fresh_blocks`.
+  std::span<const FreshBlock> fresh_blocks = {};
   std::span<const Preemption> preempted;
   /// Requests that ended (finished or aborted) since the last plan.
   std::span<const RequestId> ended;
@@ -216,9 +220,9 @@ struct BeamUpdate {
 /// took, with as many of its sequences as the budget allows; where the budget
 /// has too few tokens left for all to sample, it sits the step out.
 ///
-/// Progress: a request is refused at submission if it could not finish alone;
-/// the first running request is never preempted for another. So some admitted
-/// request always finishes.
+/// Progress: a request is refused at submission if it could not finish alone,
+/// and so is a shrink in which one could not; the first running request is
+/// never preempted for another. So some admitted request always finishes.
 ///
 /// A step costs O(scheduled sequences + their new blocks), whatever waits, runs
 /// or lies in the pool, and allocates no memory once warm. Thread-compatible.
@@ -275,6 +279,17 @@ class Scheduler {
   absl::StatusOr<std::span<const FinishedRequest>> Update(
       std::span<const TokenId> sampled = {},
       std::span<const BeamUpdate> beams = {});
+
+  /// `KvCacheManager::BeginShrink`, if each live request could still finish
+  /// alone in a pool of `num_blocks`: else FailedPrecondition, naming the one
+  /// that needs the most, and how many blocks it takes. FailedPrecondition too
+  /// while a plan is in flight: shrink between `Update` and `Schedule`. What is
+  /// submitted afterwards must fit in the smaller pool. O(live requests +
+  /// num_blocks).
+  absl::Status BeginShrink(BlockCount num_blocks);
+  /// `KvCacheManager::Drain`: the copies come with the next plan.
+  /// FailedPrecondition while a plan is in flight.
+  absl::StatusOr<BlockCount> Drain(BlockCount max_copies);
 
   /// The sequence with this index of a request that runs; nullopt for any
   /// other, for one that has ended, and while a group computes its prompt for

@@ -27,13 +27,11 @@ namespace {
 // without one all go to the back.
 class ReferencePool {
  public:
-  ReferencePool(std::int32_t num_blocks, bool prefix_caching)
-      : blocks_(static_cast<std::size_t>(num_blocks)),
+  ReferencePool(std::int32_t num_blocks, std::int32_t max_blocks,
+                bool prefix_caching)
+      : blocks_(static_cast<std::size_t>(max_blocks)),
         prefix_caching_(prefix_caching) {
-    for (std::int32_t id = 1; id < num_blocks; ++id) {
-      free_.push_back(BlockId(id));
-      Get(BlockId(id)).place = std::prev(free_.end());
-    }
+    Grow(num_blocks);
   }
 
   struct Block {
@@ -44,8 +42,43 @@ class ReferencePool {
   };
 
   [[nodiscard]] const std::list<BlockId>& free() const { return free_; }
-  [[nodiscard]] std::int32_t size() const {
-    return static_cast<std::int32_t>(blocks_.size());
+  [[nodiscard]] std::int32_t num_blocks() const { return num_blocks_; }
+  [[nodiscard]] std::int32_t num_draining() const {
+    std::int32_t draining = 0;
+    for (std::size_t i = static_cast<std::size_t>(num_blocks_);
+         i < blocks_.size(); ++i) {
+      draining += blocks_[i].references > 0 ? 1 : 0;
+    }
+    return draining;
+  }
+  [[nodiscard]] std::int32_t extent() const {
+    auto end = static_cast<std::int32_t>(blocks_.size());
+    while (end > num_blocks_ &&
+           blocks_[static_cast<std::size_t>(end) - 1].references == 0) {
+      --end;
+    }
+    return end;
+  }
+
+  void Grow(std::int32_t num_blocks) {
+    for (; num_blocks_ < num_blocks; ++num_blocks_) {
+      Block& block = Get(BlockId(num_blocks_));
+      if (num_blocks_ == 0 || block.references > 0) continue;
+      free_.push_back(BlockId(num_blocks_));
+      block.place = std::prev(free_.end());
+    }
+  }
+  // Returns what was cached of the blocks that go.
+  std::vector<BlockId> BeginShrink(std::int32_t num_blocks) {
+    std::vector<BlockId> evicted;
+    for (std::int32_t id = num_blocks; id < num_blocks_; ++id) {
+      Block& block = Get(BlockId(id));
+      if (block.cached) evicted.push_back(BlockId(id));
+      block.cached = false;
+      if (block.references == 0) free_.erase(block.place);
+    }
+    num_blocks_ = num_blocks;
+    return evicted;
   }
   Block& Get(BlockId id) {
     return blocks_[static_cast<std::size_t>(id.value())];
@@ -103,6 +136,7 @@ class ReferencePool {
       Block& block = Get(handle.id);
       if (--block.references > 0) continue;
       ++block.generation;
+      if (handle.id.value() >= num_blocks_) continue;  // it is gone
       std::list<BlockId>& list =
           prefix_caching_ && !block.cached ? front : free_;
       list.push_back(handle.id);
@@ -114,23 +148,31 @@ class ReferencePool {
 
  private:
   [[nodiscard]] bool Contains(BlockId id) const {
-    return id.value() >= 0 && id.value() < size();
+    return id.value() >= 0 && id.value() < extent();
   }
 
   std::list<BlockId> free_;
   std::vector<Block> blocks_;
+  std::int32_t num_blocks_ = 0;
   bool prefix_caching_;
 };
 
 struct Workload {
-  std::int32_t num_blocks = 0;
+  std::int32_t num_blocks = 0;  // at first and, but for `resized`, throughout
   std::int32_t operations = 0;
   /// Compare everything after each so many operations, and after each that was
   /// refused: it takes time in proportion to the pool.
   std::int32_t compare_every = 1;
+  /// The pool shrinks and grows, to up to twice its blocks.
+  bool resized = false;
+
+  [[nodiscard]] std::int32_t max_blocks() const {
+    return resized ? 2 * num_blocks : num_blocks;
+  }
 
   friend void PrintTo(const Workload& workload, std::ostream* out) {
-    *out << workload.num_blocks << " blocks";
+    *out << workload.num_blocks << (workload.resized ? " or more" : "")
+         << " blocks";
   }
 };
 
@@ -141,10 +183,13 @@ class BlockPoolModelTest
       : workload_(std::get<0>(GetParam())),
         prefix_caching_(std::get<1>(GetParam())),
         random_(std::get<2>(GetParam())),
-        pool_(
-            *BlockPool::Create({.num_blocks = BlockCount(workload_.num_blocks),
-                                .prefix_caching = prefix_caching_})),
-        reference_(workload_.num_blocks, prefix_caching_) {}
+        pool_(*BlockPool::Create(
+            {.num_blocks = BlockCount(workload_.num_blocks),
+             .prefix_caching = prefix_caching_,
+             .watermark = 0.1,
+             .max_num_blocks = BlockCount(workload_.max_blocks())})),
+        reference_(workload_.num_blocks, workload_.max_blocks(),
+                   prefix_caching_) {}
 
   std::size_t Below(std::size_t n) {
     return static_cast<std::size_t>(random_() % n);
@@ -152,7 +197,7 @@ class BlockPoolModelTest
   bool OneIn(std::size_t n) { return Below(n) == 0; }
   BlockId AnyBlock() {
     return BlockId(static_cast<std::int32_t>(
-        1 + Below(static_cast<std::size_t>(workload_.num_blocks) - 1)));
+        1 + Below(static_cast<std::size_t>(workload_.max_blocks()) - 1)));
   }
   // A batch of up to `most`; small ones are as likely as large ones.
   std::size_t BatchSize(std::size_t most) {
@@ -189,7 +234,7 @@ class BlockPoolModelTest
         block = AnyBlock();
       }
       if (OneIn(50)) block = kNullBlock;
-      if (OneIn(500)) block = BlockId(workload_.num_blocks);
+      if (OneIn(500)) block = BlockId(workload_.max_blocks());
       if (OneIn(500)) block = BlockId(-1);
     }
     const absl::StatusCode expected = reference_.Share(blocks);
@@ -220,7 +265,7 @@ class BlockPoolModelTest
                      handle);
     };
     if (OneIn(10)) insert({kNullBlock, 7});
-    if (OneIn(40)) insert({BlockId(workload_.num_blocks), 0});
+    if (OneIn(40)) insert({BlockId(workload_.max_blocks()), 0});
     if (OneIn(40)) insert({BlockId(-1), 0});
     if (OneIn(10)) insert({AnyBlock(), 0});  // perhaps stale, or not held
     const bool unchecked_extra = handles.size() > taken.size();
@@ -250,8 +295,8 @@ class BlockPoolModelTest
   // that someone else held.
   void ForgetReferencesNotHeld() {
     std::vector<std::int32_t> left(
-        static_cast<std::size_t>(workload_.num_blocks));
-    for (std::int32_t id = 0; id < workload_.num_blocks; ++id) {
+        static_cast<std::size_t>(workload_.max_blocks()));
+    for (std::int32_t id = 0; id < workload_.max_blocks(); ++id) {
       left[static_cast<std::size_t>(id)] =
           reference_.Get(BlockId(id)).references;
     }
@@ -262,21 +307,54 @@ class BlockPoolModelTest
 
   void SetCached() {
     const BlockId block = AnyBlock();
+    if (block.value() >= reference_.num_blocks()) return;
     const bool cached = !OneIn(3);
     pool_.SetCached(block, cached);
     reference_.Get(block).cached = cached;
   }
 
+  // Often back and forth by a few blocks, sometimes by many.
+  void Resize() {
+    const std::int32_t old = reference_.num_blocks();
+    const std::int32_t most = workload_.max_blocks();
+    std::int32_t wanted = OneIn(3)
+                              ? static_cast<std::int32_t>(
+                                    Below(static_cast<std::size_t>(most) + 2))
+                              : old - 3 + static_cast<std::int32_t>(Below(7));
+    const bool shrinks = wanted < old || (wanted == old && OneIn(2));
+    std::vector<BlockId> evicted;
+    const absl::Status status =
+        shrinks ? pool_.BeginShrink(BlockCount(wanted), &evicted)
+                : pool_.Grow(BlockCount(wanted));
+    if (wanted < 2 || wanted > most) {
+      ASSERT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+      refused_ = true;
+      return;
+    }
+    ASSERT_TRUE(status.ok()) << status;
+    if (shrinks) {
+      ASSERT_EQ(evicted, reference_.BeginShrink(wanted));
+    } else {
+      reference_.Grow(wanted);
+    }
+  }
+
   void CheckStaleHandle() {
     const BlockHandle handle{AnyBlock(), static_cast<std::uint32_t>(Below(4))};
     ASSERT_EQ(pool_.IsCurrent(handle),
-              reference_.Get(handle.id).generation == handle.generation);
+              handle.id.value() < reference_.extent() &&
+                  reference_.Get(handle.id).generation == handle.generation);
   }
 
   void CompareCounts() {
     ASSERT_EQ(pool_.num_free().value(), std::ssize(reference_.free()));
-    ASSERT_EQ(pool_.num_used().value(),
-              workload_.num_blocks - 1 - std::ssize(reference_.free()));
+    ASSERT_EQ(pool_.num_blocks().value(), reference_.num_blocks());
+    ASSERT_EQ(pool_.watermark_blocks().value(), reference_.num_blocks() / 10);
+    ASSERT_EQ(pool_.num_draining().value(), reference_.num_draining());
+    ASSERT_EQ(pool_.extent().value(), reference_.extent());
+    ASSERT_EQ(pool_.num_used().value(), reference_.num_blocks() - 1 +
+                                            reference_.num_draining() -
+                                            std::ssize(reference_.free()));
   }
 
   void CompareAll() {
@@ -285,7 +363,7 @@ class BlockPoolModelTest
                            reference_.free().end()))
         << testing::PrintToString(free) << " expected "
         << testing::PrintToString(reference_.free());
-    for (std::int32_t id = 1; id < workload_.num_blocks; ++id) {
+    for (std::int32_t id = 1; id < workload_.max_blocks(); ++id) {
       const BlockId block(id);
       const ReferencePool::Block& expected = reference_.Get(block);
       ASSERT_EQ(pool_.ref_count(block), expected.references) << block;
@@ -310,11 +388,12 @@ TEST_P(BlockPoolModelTest, AgreesWithANaiveReference) {
   std::discrete_distribution<int> operations;
   for (std::int32_t i = 0; i < workload_.operations; ++i) {
     if (i % 500 == 0) {
-      std::vector<double> weights(4);
+      std::vector<double> weights(5);
       for (double& weight : weights) {
         weight = std::uniform_real_distribution<>(0.05, 1.0)(random_);
       }
-      if (!prefix_caching_) weights.back() = 0.0;
+      if (!prefix_caching_) weights[3] = 0.0;
+      weights[4] *= workload_.resized ? 0.2 : 0.0;
       operations = {weights.begin(), weights.end()};
     }
     SCOPED_TRACE(testing::Message() << "operation " << i);
@@ -332,6 +411,9 @@ TEST_P(BlockPoolModelTest, AgreesWithANaiveReference) {
       case 3:
         SetCached();
         break;
+      case 4:
+        Resize();
+        break;
     }
     CheckStaleHandle();
     CompareCounts();
@@ -348,10 +430,14 @@ INSTANTIATE_TEST_SUITE_P(
                                      Workload{7, 40'000},  //
                                      Workload{33, 40'000},
                                      Workload{257, 100'000, 16},
-                                     Workload{5000, 40'000, 200}),
+                                     Workload{5000, 40'000, 200},
+                                     Workload{3, 20'000, 1, true},
+                                     Workload{33, 40'000, 1, true},
+                                     Workload{300, 20'000, 16, true}),
                      testing::Bool(), testing::Values(1, 20240607)),
     [](const auto& info) {
       return std::to_string(std::get<0>(info.param).num_blocks) + "Blocks" +
+             (std::get<0>(info.param).resized ? "Resized" : "") +
              (std::get<1>(info.param) ? "PrefixCaching" : "") + "Seed" +
              std::to_string(std::get<2>(info.param));
     });

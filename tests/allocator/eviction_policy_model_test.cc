@@ -105,8 +105,13 @@ struct Reference {
     now_ns = now;
     Expire();
   }
+  void SetCapacity(std::int64_t blocks_with_null) {
+    capacity = blocks_with_null - 1;
+    HasShrunk();
+  }
   // 0 if there is no candidate.
   virtual std::size_t Victim() = 0;
+  virtual void HasShrunk() {}
 
   virtual void Inserted(std::size_t) {}
   virtual void HasHit(std::size_t) {}
@@ -126,6 +131,7 @@ struct Reference {
   }
 
   std::vector<Block> blocks{kBlocks};
+  std::int64_t capacity = kBlocks - 1;
   std::int64_t operations = 0;
   std::int64_t before_all = 0;
   std::int64_t now_ns = 0;
@@ -222,8 +228,9 @@ struct SlruReference : Reference {
     protected_list.remove(id);
   }
   void Removed(std::size_t id) override { members.erase(id); }
+  void HasShrunk() override { Demote(); }
   void Demote() {
-    while (std::ssize(members) > std::int64_t{kBlocks - 1} * 4 / 5 &&
+    while (std::ssize(members) > std::max<std::int64_t>(1, capacity * 4 / 5) &&
            !protected_list.empty()) {
       probation.push_back(protected_list.front());
       members.erase(protected_list.front());
@@ -365,6 +372,13 @@ class EvictionPolicyModelTest
     // Expiry is a use for this policy only.
     if (policy_->name() == "priority") reference_->SetTime(now_ns_);
   }
+  // Back and forth; ids stay what they are.
+  void SetCapacity(int operation) {
+    const std::int64_t capacity =
+        2 + (operation / 70 * 7) % (std::int64_t{kBlocks} - 1);
+    policy_->SetCapacity(BlockCount(capacity));
+    if (reference_) reference_->SetCapacity(capacity);
+  }
   std::size_t Victim() {
     const std::size_t victim =
         static_cast<std::size_t>(policy_->Victim().value());
@@ -399,6 +413,7 @@ TEST_P(EvictionPolicyModelTest, AgreesWithANaiveReference) {
       operations = {weights.begin(), weights.end()};
     }
     SCOPED_TRACE(testing::Message() << "operation " << i);
+    if (i % 70 == 0) SetCapacity(i);
     switch (operations(random_)) {
       case 0:
         Insert();

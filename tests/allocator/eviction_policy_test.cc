@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <map>
 #include <memory>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -137,6 +139,52 @@ TEST_P(EvictionPolicyTest, HintsForWhatIsNotCachedAreIgnored) {
   EXPECT_EQ(policy_->Victim(), kA);
 }
 
+// Drives a policy as a cache does that holds as much as the capacity allows.
+std::vector<BlockId> VictimsOfARun(EvictionPolicy& policy,
+                                   std::int64_t capacity) {
+  std::vector<BlockId> victims;
+  std::mt19937_64 random(11);
+  std::map<std::uint64_t, BlockId> cached;
+  std::int32_t unused = 1;
+  for (int i = 0; i < 2000; ++i) {
+    // Some contents are asked for more often than others.
+    const std::uint64_t content = 1 + (random() % 40) * (random() % 3);
+    if (const auto found = cached.find(content); found != cached.end()) {
+      policy.OnHit(found->second);
+      continue;
+    }
+    const CachedBlockInfo info{.content = content};
+    policy.OnMiss(info);
+    BlockId block(unused);
+    if (unused <= capacity) {
+      ++unused;
+    } else {
+      block = policy.Victim();
+      victims.push_back(block);
+      policy.OnRemove(block);
+      std::erase_if(cached, [&](const auto& e) { return e.second == block; });
+    }
+    cached[content] = block;
+    policy.OnInsert(block, info);
+    policy.OnIdle(block);
+  }
+  return victims;
+}
+
+TEST_P(EvictionPolicyTest, ASmallerCapacityIsThatOfASmallerPolicy) {
+  const auto small = Make(GetParam(), 17);
+  const auto shrunk = Make(GetParam(), 23);
+  shrunk->SetCapacity(BlockCount(18));
+  const auto grown = Make(GetParam(), 23);
+  grown->SetCapacity(BlockCount(6));
+  grown->SetCapacity(BlockCount(18));
+  const std::vector<BlockId> expected = VictimsOfARun(*small, 17);
+  EXPECT_GT(expected.size(), 100u);
+  EXPECT_EQ(VictimsOfARun(*shrunk, 17), expected);
+  EXPECT_EQ(VictimsOfARun(*grown, 17), expected);
+  EXPECT_TRUE(shrunk->CheckInvariants().ok());
+}
+
 TEST_P(EvictionPolicyTest, ServesTheSmallestPool) {
   const std::unique_ptr<EvictionPolicy> policy = Make(GetParam(), 1);
   CacheSimulator cache(*policy, 1);
@@ -255,6 +303,19 @@ TEST(SlruPolicyTest, BeyondItsShareTheOldestOfWhatIsProtectedGoesBack) {
   EXPECT_EQ(policy->Victim(), kA);
   policy->OnHit(kA);
   EXPECT_EQ(policy->Victim(), kB);
+}
+
+TEST(SlruPolicyTest, WhereTheCapacityShrinksTheOldestThatIsProtectedGoesBack) {
+  const auto policy = Make("slru", 10);  // of which 8 protected
+  Cache(*policy, {kA, kB, kC, kD, BlockId(5)});
+  for (std::int32_t id = 1; id <= 4; ++id) Use(*policy, BlockId(id));
+  EXPECT_EQ(policy->Victim(), BlockId(5));
+  policy->SetCapacity(BlockCount(6));  // 5, of which 4 protected
+  policy->OnRemove(BlockId(5));
+  EXPECT_EQ(policy->Victim(), kA);
+  policy->SetCapacity(BlockCount(3));  // 2, of which 1 protected
+  Cache(*policy, BlockId(6));
+  EXPECT_THAT(Drain(*policy), ElementsAre(kA, kB, kC, BlockId(6), kD));
 }
 
 TEST(SlruPolicyTest, WhatIsInUseCountsForItsSegment) {
