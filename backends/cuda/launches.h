@@ -8,11 +8,21 @@
 #include "backends/cuda/attention_params.h"
 #include "backends/cuda/block_moves.h"
 #include "backends/cuda/cuda_stream.h"
+#include "backends/cuda/kv_move_params.h"
 
 namespace pagedkv::cuda {
 
 int LaunchMoves(const MoveTable& table, Stream stream);
 int LaunchFills(const FillTable& table, Stream stream);
+
+/// Where elements have the same type in rows and in blocks: copies of words of
+/// 1, 2, 4, 8 or 16 bytes, which fit vectors, addresses and strides.
+int LaunchScatterWords(const ScatterParams& params, int word_bytes,
+                       Stream stream);
+int LaunchGatherWords(const GatherParams& params, int word_bytes,
+                      Stream stream);
+int LaunchScatter(const ScatterParams& params, Stream stream);
+int LaunchGather(const GatherParams& params, Stream stream);
 
 /// Attention of all sequences, those with one query up to their splits, which
 /// `LaunchSplitMerge` puts together. By how K and V are stored: in one dtype,

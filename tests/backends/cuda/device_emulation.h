@@ -11,16 +11,20 @@
 /// and runs until it comes to a barrier or to an exchange within its warp. A
 /// thread block that waits for ever aborts the program.
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <functional>
 #include <type_traits>
+
+#include "backends/cuda/cuda_stream.h"
 
 // What the language adds to C++.
 #define __global__
 #define __device__
 #define __host__
 #define __forceinline__ inline
+#define __noinline__
 #define __launch_bounds__(...)
 // Shared memory: thread blocks do not overlap, so each may have the same.
 #define __shared__ static
@@ -80,5 +84,27 @@ T __shfl_xor_sync(unsigned /*mask*/, T value, int lane_mask) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
   return ::pagedkv::emulation::ExchangeAs(value, lane ^ lane_mask);
 }
+
+// What launch_kernel.cuh defines for nvcc.
+namespace pagedkv::cuda {
+
+template <typename Params>
+int LaunchKernel(void (*kernel)(Params), std::int64_t num_blocks,
+                 int num_threads, const Params& params, Stream /*stream*/) {
+  emulation::Run(num_blocks, num_threads, 20241125,
+                 [kernel, &params] { kernel(params); });
+  return 0;
+}
+
+template <typename Params>
+int LaunchPlainKernel(void (*kernel)(Params), std::int64_t num_blocks,
+                      int num_threads, const Params& params,
+                      Stream /*stream*/) {
+  emulation::RunWithoutBarriers(num_blocks, num_threads,
+                                [kernel, &params] { kernel(params); });
+  return 0;
+}
+
+}  // namespace pagedkv::cuda
 
 #endif  // TESTS_BACKENDS_CUDA_DEVICE_EMULATION_H_
