@@ -89,7 +89,7 @@ class AttentionTest : public testing::Test {
  protected:
   void SetUp() override {
     memory_ = DeviceMemory::Create();
-    if (memory_ == nullptr) GTEST_SKIP() << "skipped: no device";
+    if (memory_ == nullptr) GTEST_SKIP() << "no device";
   }
 
   // The problem's arguments in the device's memory, attended to, and its output

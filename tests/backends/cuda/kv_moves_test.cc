@@ -31,7 +31,7 @@ class KvMovesTest : public testing::Test {
  protected:
   void SetUp() override {
     memory_ = DeviceMemory::Create();
-    if (memory_ == nullptr) GTEST_SKIP() << "skipped: no device";
+    if (memory_ == nullptr) GTEST_SKIP() << "no device";
   }
 
   // Rows start behind a byte, so that they are aligned to nothing on the host.
