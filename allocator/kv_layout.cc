@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_format.h"
 
-#include "allocator/checked.h"
+#include "allocator/kv_tensor_bytes.h"
 
 namespace pagedkv {
 namespace {
@@ -38,21 +38,6 @@ const char* ProblemOf(const KvTensor& tensor) {
     return "a zero point has as many bits as its scale, or none";
   }
   return nullptr;
-}
-
-// The scales of one vector, or of one run of tokens with kChannel.
-std::int64_t ScalesPerVector(const KvTensor& tensor) {
-  switch (tensor.format.scheme) {
-    case ScaleScheme::kTensor:
-      return 0;
-    case ScaleScheme::kToken:
-      return 1;
-    case ScaleScheme::kChannel:
-      return tensor.head_size;
-    case ScaleScheme::kGroup:
-      return CeilDivide(tensor.head_size, tensor.format.group);
-  }
-  return 0;
 }
 
 absl::Status CheckGroup(const KvLayoutGroup& group, std::int32_t alignment) {
@@ -123,8 +108,7 @@ class KvLayout::GroupBuilder {
                 .offset = num_bytes_,
                 .view = {.tensor = tensor, .block_size = block_size_}};
     KvTensorView& view = place.view;
-    const std::int64_t vector =
-        std::int64_t{tensor.head_size} * KvDtypeBits(tensor.format.dtype) / 8;
+    const std::int64_t vector = VectorBytes(tensor);
     SetStrides(vector, block_size_, tensor.heads, view.token_stride,
                view.head_stride);
     view.scale_offset =
@@ -202,7 +186,10 @@ KvTensorView KvLayout::View(std::byte* arena, int group, int layer,
                             KvRole role) const {
   const Place& where = place(group, layer, role);
   KvTensorView view = where.view;
-  view.base = arena + where.offset;
+  // A null arena has offsets, which pointers do not: added as a number.
+  view.base =
+      reinterpret_cast<std::byte*>(reinterpret_cast<std::uintptr_t>(arena) +
+                                   static_cast<std::uintptr_t>(where.offset));
   view.block_stride = storage_layout_.groups[static_cast<std::size_t>(group)]
                           .layers[static_cast<std::size_t>(where.storage_layer)]
                           .bytes_per_block.value();

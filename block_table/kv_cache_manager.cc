@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "block_table/group_rules.h"
 #include "block_table/prefix_cache.h"
+#include "block_table/swap_space.h"
 
 namespace pagedkv {
 namespace {
@@ -91,14 +92,24 @@ absl::StatusOr<KvCacheManager> KvCacheManager::Create(
   absl::StatusOr<BlockPool> pool = BlockPool::Create(pool_options);
   if (!pool.ok()) return pool.status();
   if (cache != nullptr) cache->SetNumBlocks(pool->num_blocks());
-  return KvCacheManager(options, *std::move(pool), std::move(cache));
+  std::unique_ptr<SwapSpace> swap;
+  if (options.num_swap_blocks != BlockCount(0)) {
+    absl::StatusOr<std::unique_ptr<SwapSpace>> created =
+        SwapSpace::Create(options.num_swap_blocks, options.groups.size());
+    if (!created.ok()) return created.status();
+    swap = *std::move(created);
+  }
+  return KvCacheManager(options, *std::move(pool), std::move(cache),
+                        std::move(swap));
 }
 
 KvCacheManager::KvCacheManager(const KvCacheManagerOptions& options,
                                BlockPool pool,
-                               std::unique_ptr<PrefixCache> cache)
+                               std::unique_ptr<PrefixCache> cache,
+                               std::unique_ptr<SwapSpace> swap)
     : pool_(std::move(pool)),
       cache_(std::move(cache)),
+      swap_(std::move(swap)),
       max_sequence_tokens_(options.max_sequence_tokens),
       max_in_flight_tokens_(options.max_in_flight_tokens),
       max_pinned_blocks_(options.prefix_cache.max_pinned_blocks),
@@ -242,6 +253,7 @@ absl::Status KvCacheManager::Retract(SequenceId id, TokenCount num_tokens) {
 absl::Status KvCacheManager::CheckCut(SequenceId id,
                                       TokenCount num_tokens) const {
   if (!IsLive(id)) return NotLive(id);
+  if (IsSwapped(id)) return Swapped(id);
   const TokenCount present = this->num_tokens(id);
   if (num_tokens < TokenCount(0) || num_tokens > present) {
     return absl::OutOfRangeError(
@@ -309,6 +321,7 @@ void KvCacheManager::Cut(SequenceId id, TokenCount num_tokens,
 
 absl::StatusOr<SequenceId> KvCacheManager::Fork(SequenceId id) {
   if (!IsLive(id)) return NotLive(id);
+  if (IsSwapped(id)) return Swapped(id);
   absl::StatusOr<SequenceId> fork = AddSequence();
   if (!fork.ok()) return fork;
   for (Group& group : groups_) {
@@ -342,6 +355,7 @@ absl::Status KvCacheManager::Release(SequenceId id) {
   if (!IsLive(id)) return NotLive(id);
   if (HoldsTokens(Row(id))) --num_holding_;
   for (Group& group : groups_) ShrinkTable(group, row(id), 0);
+  if (IsSwapped(id)) swap_->Drop(Row(id));
   if (cache_ != nullptr) cache_->Detach(content(id));
   num_pinned_blocks_ -= num_pinned_[Row(id)];
   num_pinned_[Row(id)] = 0;
@@ -446,6 +460,7 @@ void KvCacheManager::ClearCopies() {
     fresh_.clear();
   }
   copies_.clear();
+  if (swap_ != nullptr) swap_->BeginStep();
   if (cache_ != nullptr) cache_->BeginStep();
 }
 
@@ -461,6 +476,10 @@ absl::Status KvCacheManager::CheckInvariants() const {
     absl::Status status = cache_->CheckInvariants(pool_);
     if (!status.ok()) return status;
   }
+  if (swap_ != nullptr) {
+    absl::Status status = swap_->CheckInvariants();
+    if (!status.ok()) return status;
+  }
   std::vector<std::int32_t> references(
       static_cast<std::size_t>(pool_.extent().value()), 0);
   std::int32_t live = 0;
@@ -470,13 +489,16 @@ absl::Status KvCacheManager::CheckInvariants() const {
     const bool is_live = sequence.generation % 2 == 1;
     live += is_live ? 1 : 0;
     holding += HoldsTokens(row) ? 1 : 0;
+    if (swap_ != nullptr) {
+      if (absl::Status status = CheckSwapped(row); !status.ok()) return status;
+    }
     for (const Group& group : groups_) {
       const std::span<const BlockId> table =
           group.tables.row(static_cast<std::int32_t>(row));
       const BlockSize size = group.options.block_size;
       const bool is_cross = group.options.kind == AttentionKind::kCross;
       const std::int64_t covering =
-          is_cross
+          is_cross || sequence.write_limit < 0
               ? 0
               : size.CoveringBlocks(TokenCount(sequence.num_tokens)).value();
       if (std::cmp_less(table.size(), covering) ||

@@ -17,6 +17,7 @@ namespace pagedkv {
 absl::Status KvCacheManager::CheckAppend(SequenceId id, TokenCount count,
                                          const AppendOptions& options) const {
   if (!IsLive(id)) return NotLive(id);
+  if (IsSwapped(id)) return Swapped(id);
   if (count < TokenCount(0) || options.lookahead < TokenCount(0)) {
     return absl::InvalidArgumentError(absl::StrFormat(
         "cannot append %d tokens with a lookahead of %d: negative",
@@ -74,7 +75,7 @@ bool KvCacheManager::TryExtendWritable(SequenceId id, TokenCount count) {
 bool KvCacheManager::IsPlainAppend(SequenceId id, TokenCount count,
                                    const AppendOptions& options) const {
   return options.match == nullptr && options.lookahead >= TokenCount(0) &&
-         count >= TokenCount(0) && IsLive(id) &&
+         count >= TokenCount(0) && IsLive(id) && !IsSwapped(id) &&
          count <= max_sequence_tokens_ - num_tokens(id);
 }
 
@@ -352,6 +353,8 @@ void KvCacheManager::RegisterContent(SequenceId id,
     BlockTables& tables = groups_[static_cast<std::size_t>(equal.group)].tables;
     const BlockId own =
         tables.row(row(id))[static_cast<std::size_t>(equal.index)];
+    // For one of several holders it would take a block and give none back.
+    if (IsShared(own) && pool_.ref_count(equal.indexed) == 0) continue;
     Share({&equal.indexed, 1});
     tables.Set(row(id), equal.index, equal.indexed);
     PAGEDKV_CHECK(pool_.Release({&own, 1}).ok());

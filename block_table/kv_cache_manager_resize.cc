@@ -23,12 +23,13 @@ absl::Status KvCacheManager::BeginShrink(BlockCount num_blocks) {
   if (absl::Status status = pool_.CheckShrink(num_blocks); !status.ok()) {
     return status;
   }
-  // A copy's source may be free already, and would lose its memory.
-  if (!copies_.empty() || !fresh_.empty()) {
+  // What they read may be free already, and would lose its memory.
+  const std::size_t moves = swap_outs().size() + swap_ins().size();
+  if (!copies_.empty() || !fresh_.empty() || moves > 0) {
     return absl::FailedPreconditionError(absl::StrFormat(
-        "the pool cannot shrink while %d copies and %d fresh blocks wait: take "
-        "them, and call ClearCopies",
-        copies_.size(), fresh_.size()));
+        "the pool cannot shrink while %d copies, %d moves and %d fresh blocks "
+        "wait: take them, and call ClearCopies",
+        copies_.size(), moves, fresh_.size()));
   }
   if (cache_ != nullptr) {
     for (std::int64_t id = num_blocks.value(); id < pool_.num_blocks().value();

@@ -167,10 +167,7 @@ absl::Status Scheduler::Impl::Abort(RequestId id) {
     --num_waiting_;  // its entry in the queue is stale from here on
     request(slot).state = RequestState::kNone;
     TakeBackAnnouncement(details(slot));
-    if (waiting_.size() > 2 * static_cast<std::size_t>(num_waiting_) + 64) {
-      waiting_.EraseIf(
-          [this](const WaitingEntry& entry) { return IsStale(entry); });
-    }
+    DropStale(request(slot).is_swapped ? swapped_ : waiting_);
   } else {
     running_.erase(std::find(running_.begin(), running_.end(), slot));
     std::replace(scheduled_slots_.begin(), scheduled_slots_.end(), slot,
@@ -185,7 +182,7 @@ WaitingEntry Scheduler::Impl::EnterQueue(Slot slot) {
   live.state = RequestState::kWaiting;
   live.ticket = next_ticket_++;
   ++num_waiting_;
-  if (options_.announce_waiting) Announce(details(slot));
+  if (options_.announce_waiting && !live.is_swapped) Announce(details(slot));
   return {.priority = details(slot).priority,
           .arrival = details(slot).arrival,
           .id = live.id,
@@ -211,8 +208,16 @@ bool Scheduler::Impl::IsStale(const WaitingEntry& entry) const {
   return live.state != RequestState::kWaiting || live.ticket != entry.ticket;
 }
 
-void Scheduler::Impl::DropStaleFront() {
-  while (!waiting_.empty() && IsStale(waiting_.front())) waiting_.PopFront();
+void Scheduler::Impl::DropStaleFronts() {
+  for (WaitingQueue* queue : {&swapped_, &waiting_}) {
+    while (!queue->empty() && IsStale(queue->front())) queue->PopFront();
+  }
+}
+
+// Once there are too many.
+void Scheduler::Impl::DropStale(WaitingQueue& queue) {
+  if (queue.size() <= 2 * static_cast<std::size_t>(num_waiting_) + 64) return;
+  queue.EraseIf([this](const WaitingEntry& entry) { return IsStale(entry); });
 }
 
 // Gives back all that the request holds. The queues are the caller's business.
@@ -221,6 +226,9 @@ void Scheduler::Impl::End(Slot slot) {
   if (live.state == RequestState::kRunning) {
     num_running_sequences_ -= NumPlaces(live);
     Leave(live);
+  } else if (live.is_swapped) {
+    Leave(live);
+    live.is_swapped = false;
   }
   if (IsGroup(live)) {
     num_beam_searches_ -= group(live).is_beam() ? 1 : 0;
@@ -261,8 +269,10 @@ std::vector<RequestId> Scheduler::Impl::Running() const {
 std::vector<RequestId> Scheduler::Impl::Waiting() const {
   std::vector<RequestId> ids;
   ids.reserve(static_cast<std::size_t>(num_waiting_));
-  for (const WaitingEntry& entry : waiting_.InOrder()) {
-    if (!IsStale(entry)) ids.push_back(entry.id);
+  for (const WaitingQueue* queue : {&swapped_, &waiting_}) {
+    for (const WaitingEntry& entry : queue->InOrder()) {
+      if (!IsStale(entry)) ids.push_back(entry.id);
+    }
   }
   return ids;
 }
@@ -288,10 +298,13 @@ absl::Status Scheduler::Impl::CheckInvariants() const {
     const bool runs =
         std::find(running_.begin(), running_.end(), slot) != running_.end();
     if (live.id != id || live.state == RequestState::kNone ||
-        runs != (live.state == RequestState::kRunning)) {
+        runs != (live.state == RequestState::kRunning) ||
+        (runs && live.is_swapped)) {
       return absl::InternalError(absl::StrFormat(
-          "request %d in slot %d holds request %d and is%s in the running list",
-          id.value(), slot, live.id.value(), runs ? "" : " not"));
+          "request %d in slot %d holds request %d and is%s in the running list"
+          "%s",
+          id.value(), slot, live.id.value(), runs ? "" : " not",
+          live.is_swapped ? ", swapped out" : ""));
     }
     places += runs ? NumPlaces(live) : 0;
     num_groups += IsGroup(live) ? 1 : 0;
@@ -312,8 +325,10 @@ absl::Status Scheduler::Impl::CheckInvariants() const {
 absl::Status Scheduler::Impl::CheckSequencesOf(const LiveRequest& live,
                                                bool runs) const {
   std::vector<SequenceId> sequences;
+  const bool has_sequences = runs || live.is_swapped;
   if (IsGroup(live)) {
-    const absl::Status status = group(live).CheckInvariants(cache_, runs);
+    const absl::Status status =
+        group(live).CheckInvariants(cache_, has_sequences);
     if (!status.ok()) {
       return absl::InternalError(absl::StrFormat(
           "request %d: %s", live.id.value(), std::string(status.message())));
@@ -321,19 +336,20 @@ absl::Status Scheduler::Impl::CheckSequencesOf(const LiveRequest& live,
     for (const SequenceGroup::Member& member : group(live).members()) {
       if (member.sequence != SequenceId()) sequences.push_back(member.sequence);
     }
-  } else if (runs) {
+  } else if (has_sequences) {
     sequences.push_back(live.sequence);
   }
   const std::int32_t ahead = in_flight_ ? num_steps_ - 1 : 0;
   for (SequenceId sequence : sequences) {
     if (cache_.IsLive(sequence) &&
+        cache_.IsSwapped(sequence) == live.is_swapped &&
         cache_.num_tokens(sequence) <= TokenCount(live.num_tokens + ahead)) {
       continue;
     }
     return absl::InternalError(absl::StrFormat(
-        "request %d runs with %d tokens, and its sequence is %s",
-        live.id.value(), live.num_tokens,
-        cache_.IsLive(sequence) ? "longer" : "not live"));
+        "request %d %s with %d tokens, and its sequence is %s", live.id.value(),
+        runs ? "runs" : "is swapped out", live.num_tokens,
+        cache_.IsLive(sequence) ? "longer, or elsewhere" : "not live"));
   }
   return absl::OkStatus();
 }
@@ -353,6 +369,12 @@ absl::StatusOr<Scheduler> Scheduler::Create(const SchedulerOptions& options,
     return OutOfRange("long_prefill_token_threshold",
                       options.long_prefill_token_threshold.value(), 0,
                       kMaxTokensPerStep);
+  }
+  if (options.preemption == PreemptionMode::kSwap &&
+      cache.num_swap_blocks() == BlockCount(0)) {
+    return absl::InvalidArgumentError(
+        "preemption is kSwap, and the manager has no swap space: give it "
+        "num_swap_blocks");
   }
   if (!options.chunked_prefill &&
       options.max_num_batched_tokens < cache.max_sequence_tokens()) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
@@ -25,7 +26,8 @@
 namespace pagedkv {
 
 /// What a `Scheduler` is: requests and queues (scheduler.cc), the plan of a
-/// step (scheduler_plan.cc), what is made of its report (scheduler_update.cc),
+/// step (scheduler_plan.cc), who goes to the swap space and comes back
+/// (scheduler_swap.cc), what is made of a step's report (scheduler_update.cc),
 /// and pools of another size (scheduler_resize.cc).
 class Scheduler::Impl {
  public:
@@ -33,6 +35,7 @@ class Scheduler::Impl {
       : options_(options),
         cache_(cache),
         waiting_(options.policy),
+        swapped_(options.policy),
         state_alignment_(StateAlignmentOf(cache)),
         horizon_(cache),
         slot_mapping_(static_cast<std::size_t>(cache.num_groups())),
@@ -84,6 +87,7 @@ class Scheduler::Impl {
     RequestState state = RequestState::kNone;
     bool was_preempted = false;
     bool needs_samples = false;     // it looks at its sampled tokens
+    bool is_swapped = false;        // waits, with its sequences in the cache
     std::int32_t group = kNoGroup;  // of groups_
   };
   static_assert(sizeof(LiveRequest) == 40);
@@ -156,10 +160,20 @@ class Scheduler::Impl {
       std::size_t index, SequenceId sequence, TokenCount count,
       std::span<const TokenId> tokens);
   [[nodiscard]] std::optional<std::size_t> TryScheduleGroup(std::size_t index);
+  using ScheduleChunk = absl::FunctionRef<bool(
+      const SequenceGroup::Member&, TokenCount, std::span<const TokenId>)>;
+  bool ForEachChunk(Slot slot, const TokenCount& budget,
+                    ScheduleChunk schedule);
   AdmissionBlock ScheduleWaiting();
   [[nodiscard]] SequenceId TryEnter(Slot slot);
   void Leave(LiveRequest& live);
   AdmissionBlock TryAdmit(Slot slot, SequenceId sequence);
+  void StartRunning(Slot slot);
+  void GatherSequences(const LiveRequest& live);
+  [[nodiscard]] bool TrySwapOut(const LiveRequest& live);
+  AdmissionBlock TrySwapIn(Slot slot);
+  bool ChooseResumedChunks(Slot slot);
+  void AddResumedToPlan(Slot slot);
   [[nodiscard]] BlockCount BlocksLacking(const RequestDetails& details,
                                          TokenCount covered) const;
   void AddToPlan(Slot slot, const LiveRequest& live, TokenCount num_computed,
@@ -194,7 +208,8 @@ class Scheduler::Impl {
   void Announce(RequestDetails& details);
   void TakeBackAnnouncement(RequestDetails& details);
   [[nodiscard]] bool IsStale(const WaitingEntry& entry) const;
-  void DropStaleFront();
+  void DropStaleFronts();
+  void DropStale(WaitingQueue& queue);
 
   // What the client reported of a step, and how far that was taken in.
   struct Report {
@@ -236,6 +251,7 @@ class Scheduler::Impl {
   absl::flat_hash_map<RequestId, Slot> slot_of_;
   std::vector<Slot> running_;     // in order of admission
   WaitingQueue waiting_;          // with stale entries of aborted requests
+  WaitingQueue swapped_;          // likewise; served first
   PrefixMatch match_;             // of the admission under way
   std::int64_t state_alignment_;  // block size of state-space layers; or 0
   DecodeHorizon horizon_;
@@ -258,6 +274,8 @@ class Scheduler::Impl {
   std::vector<std::vector<std::int64_t>> slot_mapping_;
   std::vector<std::vector<DirtyRange>> dirty_ranges_;      // [groups]
   std::vector<std::span<const DirtyRange>> table_deltas_;  // of dirty_ranges_
+  std::vector<BlockSwap> swap_outs_;
+  std::vector<BlockSwap> swap_ins_;
   std::vector<BlockCopy> copies_;
   std::vector<FreshBlock> fresh_blocks_;
   std::vector<Preemption> preempted_;
@@ -265,6 +283,11 @@ class Scheduler::Impl {
   std::vector<RequestId> ended_;  // since the plan
   std::vector<FinishedRequest> finished_;
   std::vector<BeamSurvivor> survivors_;  // scratch
+  // Scratch: the sequences of a request that is swapped, and how many tokens
+  // each computes, and lacks, when it comes back.
+  std::vector<SequenceId> swap_sequences_;
+  std::vector<TokenCount> swap_counts_;
+  std::vector<TokenCount> swap_lacking_;
 };
 
 }  // namespace pagedkv

@@ -40,6 +40,8 @@ absl::StatusOr<StepPlan> Scheduler::Impl::Schedule(std::int32_t max_steps) {
                   .num_tokens = plan_tokens_,
                   .slot_mapping = slot_mapping_,
                   .table_deltas = table_deltas_,
+                  .swap_out = swap_outs_,
+                  .swap_in = swap_ins_,
                   .copies = copies_,
                   .fresh_blocks = fresh_blocks_,
                   .preempted = preempted_,
@@ -122,8 +124,6 @@ std::optional<std::size_t> Scheduler::Impl::TryMakeRoom(
 std::optional<std::size_t> Scheduler::Impl::TryScheduleGroup(
     std::size_t index) {
   const Slot slot = running_[index];
-  const LiveRequest& live = request(slot);
-  const SequenceGroup& group = this->group(live);
   const auto schedule = [&](const SequenceGroup::Member& member,
                             TokenCount count, std::span<const TokenId> tokens) {
     const TokenCount computed = cache_.num_tokens(member.sequence);
@@ -138,13 +138,23 @@ std::optional<std::size_t> Scheduler::Impl::TryScheduleGroup(
                     ScheduledSequence::Kind::kRunning);
     return true;
   };
+  if (!ForEachChunk(slot, budget_, schedule)) return std::nullopt;
+  return index;
+}
+
+// Calls `schedule(member, count, tokens)` for the sequences of a group that
+// compute something in a step, in their order, while it returns true; whether
+// it always did. `budget` is what is left of the step, after each call.
+bool Scheduler::Impl::ForEachChunk(Slot slot, const TokenCount& budget,
+                                   ScheduleChunk schedule) {
+  const LiveRequest& live = request(slot);
+  const SequenceGroup& group = this->group(live);
   if (!group.has_spread()) {
     const SequenceGroup::Member& first = group.members().front();
     const TokenCount count =
         ChunkFrom(cache_.num_tokens(first.sequence),
-                  TokenCount(details(slot).num_prompt_tokens), budget_);
-    if (!schedule(first, count, details(slot).tokens)) return std::nullopt;
-    return index;
+                  TokenCount(details(slot).num_prompt_tokens), budget);
+    return schedule(first, count, details(slot).tokens);
   }
   // They sample together or not at all. Else each goes up to its last token.
   const TokenCount all(live.num_tokens);
@@ -155,21 +165,21 @@ std::optional<std::size_t> Scheduler::Impl::TryScheduleGroup(
     lacking += missing;
     is_cut |= ChunkOf(missing, missing) < missing;
   }
-  const bool samples = lacking <= budget_ && !is_cut;
+  const bool samples = lacking <= budget && !is_cut;
   const TokenCount end = samples ? all : all - TokenCount(1);
   for (const SequenceGroup::Member& member : group.members()) {
     const TokenCount computed = cache_.num_tokens(member.sequence);
     if (computed == end) continue;
     const TokenCount whole = ChunkFrom(computed, end, end - computed);
-    if (budget_ == TokenCount(0) ||
-        (!options_.chunked_prefill && whole > budget_)) {
+    if (budget == TokenCount(0) ||
+        (!options_.chunked_prefill && whole > budget)) {
       break;
     }
     const TokenCount count =
-        samples ? end - computed : ChunkFrom(computed, end, budget_);
-    if (!schedule(member, count, member.tokens)) return std::nullopt;
+        samples ? end - computed : ChunkFrom(computed, end, budget);
+    if (!schedule(member, count, member.tokens)) return false;
   }
-  return index;
+  return true;
 }
 
 void Scheduler::Impl::AddMemberToPlan(Slot slot,
@@ -190,13 +200,23 @@ void Scheduler::Impl::AddMemberToPlan(Slot slot,
 }
 
 AdmissionBlock Scheduler::Impl::ScheduleWaiting() {
-  for (DropStaleFront(); !waiting_.empty(); DropStaleFront()) {
+  for (DropStaleFronts(); num_waiting_ > 0; DropStaleFronts()) {
     if (!preempted_.empty()) return AdmissionBlock::kPreempted;
     if (budget_ == TokenCount(0)) return AdmissionBlock::kTokenBudget;
-    const Slot slot = waiting_.front().slot;
+    const bool is_swapped = !swapped_.empty();
+    const Slot slot = (is_swapped ? swapped_ : waiting_).front().slot;
     LiveRequest& live = request(slot);
     if (num_running_sequences_ + NumPlaces(live) > options_.max_num_seqs) {
       return AdmissionBlock::kSequences;
+    }
+    if (is_swapped) {
+      const AdmissionBlock block = TrySwapIn(slot);
+      if (block != AdmissionBlock::kNone) return block;
+      swapped_.PopFront();
+      live.is_swapped = false;
+      StartRunning(slot);
+      AddResumedToPlan(slot);
+      continue;
     }
     const SequenceId sequence = TryEnter(slot);
     if (sequence == SequenceId()) return AdmissionBlock::kSequences;
@@ -207,11 +227,8 @@ AdmissionBlock Scheduler::Impl::ScheduleWaiting() {
     }
     const TokenCount count = cache_.num_tokens(sequence) - match_.num_tokens;
     waiting_.PopFront();
-    --num_waiting_;
     TakeBackAnnouncement(details(slot));
-    live.state = RequestState::kRunning;
-    num_running_sequences_ += NumPlaces(live);
-    running_.push_back(slot);
+    StartRunning(slot);
     budget_ -= count;
     const auto kind = live.was_preempted ? ScheduledSequence::Kind::kResumed
                                          : ScheduledSequence::Kind::kNew;
@@ -223,6 +240,14 @@ AdmissionBlock Scheduler::Impl::ScheduleWaiting() {
     }
   }
   return AdmissionBlock::kNone;
+}
+
+void Scheduler::Impl::StartRunning(Slot slot) {
+  LiveRequest& live = request(slot);
+  --num_waiting_;
+  live.state = RequestState::kRunning;
+  num_running_sequences_ += NumPlaces(live);
+  running_.push_back(slot);
 }
 
 // An empty sequence for the request, and what else of the cache's rows it will
@@ -353,7 +378,10 @@ void Scheduler::Impl::AddSteps(std::int32_t most, AdmissionBlock block) {
 // nullopt if that cannot be said.
 std::optional<BlockCount> Scheduler::Impl::FreeBlocksToKeep(
     AdmissionBlock block) const {
-  const bool may_find = !waiting_.empty() && cache_.pool().prefix_caching() &&
+  // Blocks that the copies of this step read cannot be swapped into.
+  if (!swapped_.empty() && !cache_.copies().empty()) return std::nullopt;
+  const bool may_find = swapped_.empty() && !waiting_.empty() &&
+                        cache_.pool().prefix_caching() &&
                         !details(waiting_.front().slot).tokens.empty();
   switch (block) {
     case AdmissionBlock::kNone:
@@ -415,6 +443,8 @@ void Scheduler::Impl::TakeDeltas() {
     dirty_ranges_[group].assign(dirty.begin(), dirty.end());
     table_deltas_[group] = dirty_ranges_[group];
   }
+  swap_outs_.assign(cache_.swap_outs().begin(), cache_.swap_outs().end());
+  swap_ins_.assign(cache_.swap_ins().begin(), cache_.swap_ins().end());
   copies_.assign(cache_.copies().begin(), cache_.copies().end());
   fresh_blocks_.assign(cache_.fresh_blocks().begin(),
                        cache_.fresh_blocks().end());
@@ -452,7 +482,10 @@ void Scheduler::Impl::Preempt(std::size_t running_index, RequestId on_behalf_of,
       const ScheduledSequence& entry = scheduled_[i];
       budget_ += TokenCount(entry.num_tokens);
       lost -= TokenCount(entry.num_tokens);
-      if (cache_.vllm_compatible()) continue;
+      if (cache_.vllm_compatible() &&
+          options_.preemption == PreemptionMode::kRecompute) {
+        continue;
+      }
       PAGEDKV_CHECK(
           cache_.Retract(entry.sequence, TokenCount(entry.num_computed)).ok());
     }
@@ -462,16 +495,20 @@ void Scheduler::Impl::Preempt(std::size_t running_index, RequestId on_behalf_of,
     scheduled_slots_.erase(scheduled_slots_.begin() + from,
                            scheduled_slots_.begin() + to);
   }
+  live.is_swapped = options_.preemption == PreemptionMode::kSwap &&
+                    lost > TokenCount(0) && TrySwapOut(live);
   preempted_.push_back({.request = live.id,
                         .on_behalf_of = on_behalf_of,
                         .blocks_needed = blocks_needed,
                         .blocks_free = blocks_free,
-                        .tokens_lost = lost});
-  Leave(live);
+                        .tokens_lost = live.is_swapped ? TokenCount(0) : lost,
+                        .mode = live.is_swapped ? PreemptionMode::kSwap
+                                                : PreemptionMode::kRecompute});
+  if (!live.is_swapped) Leave(live);
   live.was_preempted = true;
   num_running_sequences_ -= NumPlaces(live);
   running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(running_index));
-  waiting_.PushFront(EnterQueue(slot));
+  (live.is_swapped ? swapped_ : waiting_).PushFront(EnterQueue(slot));
 }
 
 // Behind the entries of the plan that are of the same request as the first.

@@ -195,7 +195,7 @@ void SequenceGroup::EndMember(KvCacheManager& cache, std::size_t position) {
 }
 
 absl::Status SequenceGroup::CheckInvariants(const KvCacheManager& cache,
-                                            bool runs) const {
+                                            bool has_sequences) const {
   std::int32_t with_sequence = 0;
   for (const Member& member : members_) {
     if (member.sequence == SequenceId()) continue;
@@ -213,14 +213,15 @@ absl::Status SequenceGroup::CheckInvariants(const KvCacheManager& cache,
   const auto members = static_cast<std::int32_t>(members_.size());
   const auto spares = static_cast<std::int32_t>(spares_.size());
   const std::int32_t expected =
-      !runs ? 0 : (has_spread_ || !has_branched_ ? members : 1);
+      !has_sequences ? 0 : (has_spread_ || !has_branched_ ? members : 1);
   if (members < 1 || members > num_places_ ||
       (!has_branched_ && members != 1) || with_sequence != expected ||
-      with_sequence + spares != (runs ? num_places_ : 0)) {
+      with_sequence + spares != (has_sequences ? num_places_ : 0)) {
     return absl::InternalError(absl::StrFormat(
         "a group that %s has %d members, %d of them with a sequence, and %d "
         "spare rows, for %d places",
-        runs ? "runs" : "waits", members, with_sequence, spares, num_places_));
+        has_sequences ? "has sequences" : "waits", members, with_sequence,
+        spares, num_places_));
   }
   return absl::OkStatus();
 }

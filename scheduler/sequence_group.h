@@ -20,14 +20,16 @@ namespace pagedkv {
 /// and then branches: forks share its blocks. All members have the same number
 /// of known tokens, and sample in the same step.
 ///
-/// While it waits, a group has no sequence in the cache. Admitted, the first
+/// While it waits, a group has no sequence in the cache, unless it is swapped
+/// out: then it has all that it had while it ran. Admitted, the first
 /// member has one, which computes the prompt; then the group spreads, and each
 /// has one. While it runs, it holds as many rows of the cache as it can come to
 /// need, so that no fork fails.
 ///
 /// Invariants, tested by `CheckInvariants`:
-///   runs: members with a sequence + spare rows == num_places
-///   waits: no member has a sequence, and there are no spare rows
+///   runs, or is swapped out: members with a sequence + spare rows ==
+///     num_places
+///   waits otherwise: no member has a sequence, and there are no spare rows
 ///   before it branched: the root is the only member
 /// Thread-compatible.
 class SequenceGroup {
@@ -53,7 +55,7 @@ class SequenceGroup {
   [[nodiscard]] std::span<const Member> members() const { return members_; }
   [[nodiscard]] bool has_branched() const { return has_branched_; }
   [[nodiscard]] bool has_spread() const { return has_spread_; }
-  /// Tokens that are computed, the prompt once. REQUIRES: it runs.
+  /// Tokens that are computed, the prompt once. REQUIRES: it has sequences.
   [[nodiscard]] TokenCount NumComputed(const KvCacheManager& cache,
                                        TokenCount prompt) const;
 
@@ -80,7 +82,7 @@ class SequenceGroup {
 
   /// Internal, without the request's name, if an invariant is broken.
   [[nodiscard]] absl::Status CheckInvariants(const KvCacheManager& cache,
-                                             bool runs) const;
+                                             bool has_sequences) const;
 
  private:
   [[nodiscard]] bool TryAdopt(KvCacheManager& cache, const Member& member,

@@ -35,7 +35,7 @@ inline constexpr float kFloatMax = std::bit_cast<float>(0x7f7fffffU);
 /// Encode: what exceeds the largest finite number becomes `kOverflow`: an
 /// infinity, or that number where the format saturates (then infinities do as
 /// well). NaN becomes `kNan`.
-/// Decode: exact; every NaN becomes a quiet one without payload.
+/// Decode: exact; NaN becomes quiet and keeps its payload, as of instructions.
 template <int kExponent, int kMantissa, std::uint32_t kMaxCode,
           bool kHasInfinity, std::uint32_t kOverflowCode,
           std::uint32_t kNanCode>
@@ -81,7 +81,8 @@ struct SmallFloat {
     const std::uint32_t magnitude = code & ((1U << kSignBit) - 1);
     std::uint32_t bits = 0;
     if (magnitude > kMax) {
-      bits = kInfinity && magnitude == kMax + 1 ? kFloatInfinity : kFloatNan;
+      bits = (magnitude << kShift) + kRebias;
+      bits |= kInfinity && magnitude == kMax + 1 ? kFloatInfinity : kFloatNan;
     } else if (magnitude < (1U << kMantissa)) {
       bits = std::bit_cast<std::uint32_t>(
           std::bit_cast<float>((magnitude << kShift) + kMinNormal) -
@@ -108,10 +109,7 @@ struct Bf16 {
     return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
   }
   [[nodiscard]] static constexpr float Decode(std::uint32_t code) {
-    const std::uint32_t bits = code << 16;
-    return std::bit_cast<float>((bits & 0x7fffffff) > kFloatInfinity
-                                    ? (bits & 0x80000000) | kFloatNan
-                                    : bits);
+    return std::bit_cast<float>(code << 16);
   }
 };
 
@@ -283,19 +281,20 @@ struct ElementRange {
 /// The scale and zero point, as kept, of elements with this range. Decoded, an
 /// element differs from what was encoded by half a step at most, which is
 /// `scale` for integers and the distance of neighbours times `scale` for fp8;
-/// unless a 16-bit entry is at its limit, or the range exceeds the largest
-/// float. A range of one number that the zero point can hold (symmetric: 0)
-/// is kept exactly, with a scale of 0.
+/// unless a 16-bit entry is at its limit, or the element exceeds 2^126. A range
+/// of one number that the zero point can hold (symmetric: 0) is kept exactly,
+/// with a scale of 0.
 [[nodiscard]] constexpr ScaleEntry ChooseScale(const KvFormat& format,
                                                const ElementRange& range) {
+  // No code and scale give an infinity.
+  constexpr float kLimit = std::bit_cast<float>(253U << 23);  // 2^126
+  const float min = range.min < -kLimit ? -kLimit : range.min;
+  const float max = range.max > kLimit ? kLimit : range.max;
   ScaleEntry entry;
-  float reach = Magnitude(range.min) > Magnitude(range.max)
-                    ? Magnitude(range.min)
-                    : Magnitude(range.max);
+  float reach = -min > max ? -min : max;
   if (format.zero_point_bits != 0) {
-    entry.zero = StoredZero(format.zero_point_bits, range.min);
-    reach = range.max - entry.zero;
-    if (reach > kFloatMax) reach = kFloatMax;
+    entry.zero = StoredZero(format.zero_point_bits, min < max ? min : max);
+    reach = max - entry.zero;
   }
   entry.scale = StoredScale(format.scale_bits, reach / MaxStored(format));
   return entry;

@@ -80,12 +80,13 @@ HWY_INLINE Floats DecodeSmallFloat(Ints code) {
   const Ints normal = hn::Add(shifted, Int(Format::kRebias));
   Ints bits = hn::IfThenElse(
       hn::Lt(magnitude, Int(1U << Format::kMantissaBits)), subnormal, normal);
-  bits = hn::IfThenElse(hn::Gt(magnitude, Int(Format::kMax)), Int(kFloatNan),
-                        bits);
+  Ints special = Int(kFloatNan);
   if constexpr (Format::kInfinity) {
-    bits = hn::IfThenElse(hn::Eq(magnitude, Int(Format::kMax + 1)),
-                          Int(kFloatInfinity), bits);
+    special = hn::IfThenElse(hn::Eq(magnitude, Int(Format::kMax + 1)),
+                             Int(kFloatInfinity), special);
   }
+  bits = hn::IfThenElse(hn::Gt(magnitude, Int(Format::kMax)),
+                        hn::Or(normal, special), bits);
   const Ints sign = hn::ShiftLeft<31 - Format::kSignBit>(
       hn::And(code, Int(1U << Format::kSignBit)));
   return FloatOf(hn::Or(bits, sign));
@@ -104,10 +105,34 @@ HWY_INLINE Ints EncodeBf16(Floats value) {
 }
 
 HWY_INLINE Floats DecodeBf16(Ints code) {
-  const Ints bits = hn::ShiftLeft<16>(code);
-  const Ints nan = hn::Or(hn::And(bits, Int(0x80000000)), Int(kFloatNan));
-  return FloatOf(hn::IfThenElse(
-      hn::Gt(hn::And(bits, Int(0x7fffffff)), Int(kFloatInfinity)), nan, bits));
+  return FloatOf(hn::ShiftLeft<16>(code));
+}
+
+/// Whether there are instructions for fp16. Highway's own code for other
+/// machines does not round, and knows no infinities.
+constexpr bool kHasFp16 = HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3 ||
+                          HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_NEON;
+using Fp16Tag = hn::Rebind<hwy::float16_t, FloatTag>;
+
+HWY_INLINE Floats DecodeFp16(hn::Vec<HalfTag> codes) {
+  if constexpr (kHasFp16) {
+    return hn::PromoteTo(FloatTag(), hn::BitCast(Fp16Tag(), codes));
+  } else {
+    return DecodeSmallFloat<Fp16>(
+        hn::BitCast(IntTag(), hn::PromoteTo(WordTag(), codes)));
+  }
+}
+
+HWY_INLINE hn::Vec<HalfTag> EncodeFp16(Floats value) {
+  if constexpr (kHasFp16) {
+    // The NaN that becomes Fp16::kNan.
+    const Floats nan = FloatOf(Int(0x7fffe000));
+    const Floats number = hn::IfThenElse(hn::Eq(value, value), value, nan);
+    return hn::BitCast(HalfTag(), hn::DemoteTo(Fp16Tag(), number));
+  } else {
+    return hn::TruncateTo(
+        HalfTag(), hn::BitCast(WordTag(), EncodeSmallFloat<Fp16>(value)));
+  }
 }
 
 HWY_INLINE Ints EncodeInteger(Floats value, Floats zero, Floats inverse,
@@ -164,10 +189,12 @@ HWY_INLINE void LoadRow(const std::byte* from, Floats (&to)[kPer]) {
     hn::Vec<HalfTag> halves[kPer];
     LoadStep<kPer>(HalfTag(), from, halves);
     for (int k = 0; k < kPer; ++k) {
-      const Ints code =
-          hn::BitCast(IntTag(), hn::PromoteTo(WordTag(), halves[k]));
-      to[k] = kRow == KvDtype::kFp16 ? DecodeSmallFloat<Fp16>(code)
-                                     : DecodeBf16(code);
+      if constexpr (kRow == KvDtype::kFp16) {
+        to[k] = DecodeFp16(halves[k]);
+      } else {
+        to[k] = DecodeBf16(
+            hn::BitCast(IntTag(), hn::PromoteTo(WordTag(), halves[k])));
+      }
     }
   }
 }
@@ -179,9 +206,12 @@ HWY_INLINE void StoreRow(const Floats (&from)[kPer], std::byte* to) {
   } else {
     hn::Vec<HalfTag> halves[kPer];
     for (int k = 0; k < kPer; ++k) {
-      const Ints code = kRow == KvDtype::kFp16 ? EncodeSmallFloat<Fp16>(from[k])
-                                               : EncodeBf16(from[k]);
-      halves[k] = hn::TruncateTo(HalfTag(), hn::BitCast(WordTag(), code));
+      if constexpr (kRow == KvDtype::kFp16) {
+        halves[k] = EncodeFp16(from[k]);
+      } else {
+        halves[k] = hn::TruncateTo(HalfTag(),
+                                   hn::BitCast(WordTag(), EncodeBf16(from[k])));
+      }
     }
     StoreStep<kPer>(HalfTag(), halves, to);
   }
@@ -191,17 +221,16 @@ HWY_INLINE void StoreRow(const Floats (&from)[kPer], std::byte* to) {
 template <int kPer>
 HWY_INLINE void StoreCodes(const Ints (&codes)[kPer], std::byte* to) {
   constexpr int kBits = 8 / kPer;
-  Ints packed = hn::And(codes[0], Int((1U << kBits) - 1));
-  if constexpr (kPer >= 2) {
-    packed =
-        hn::Or(packed,
-               hn::ShiftLeft<kBits>(hn::And(codes[1], Int((1U << kBits) - 1))));
+  const Ints mask = Int((1U << kBits) - 1);
+  Ints packed = codes[0];
+  if constexpr (kPer == 2) {
+    packed = hn::Or(hn::And(packed, mask), hn::ShiftLeft<kBits>(codes[1]));
   }
   if constexpr (kPer == 4) {
-    packed = hn::Or(packed, hn::ShiftLeft<2 * kBits>(
-                                hn::And(codes[2], Int((1U << kBits) - 1))));
-    packed = hn::Or(packed, hn::ShiftLeft<3 * kBits>(
-                                hn::And(codes[3], Int((1U << kBits) - 1))));
+    packed = hn::Or(hn::And(packed, mask),
+                    hn::ShiftLeft<kBits>(hn::And(codes[1], mask)));
+    packed = hn::Or(packed, hn::ShiftLeft<2 * kBits>(hn::And(codes[2], mask)));
+    packed = hn::Or(packed, hn::ShiftLeft<3 * kBits>(codes[3]));
   }
   hn::StoreU(hn::TruncateTo(ByteTag(), hn::BitCast(WordTag(), packed)),
              ByteTag(), reinterpret_cast<std::uint8_t*>(to));
@@ -267,6 +296,65 @@ struct IntegerCodes {
   Floats min;
   Floats max;
   Ints sign;  // the bit that makes a code negative; 0 if there is none
+};
+
+/// `ChooseScale` for kLanes ranges at once.
+struct ChosenScales {
+  HWY_INLINE ChosenScales(const KvFormat& format, Floats range_min,
+                          Floats range_max) {
+    const Floats limit = Float(0x1p126F);
+    const Floats min = hn::Max(range_min, hn::Neg(limit));
+    const Floats max = hn::Min(range_max, limit);
+    Floats reach = hn::Max(hn::Neg(min), max);
+    zero = hn::Zero(FloatTag());
+    if (format.zero_point_bits != 0) {
+      const Floats least = hn::Min(min, max);
+      // Adding 0 leaves no -0.
+      zero = hn::Add(
+          format.zero_point_bits == 16 ? LoweredToFp16(least) : least, zero);
+      reach = hn::Sub(max, zero);
+    }
+    const Floats wanted = hn::Div(reach, Float(MaxStored(format)));
+    scale =
+        hn::IfThenElseZero(hn::Gt(wanted, hn::Zero(FloatTag())),
+                           format.scale_bits == 16 ? RaisedToFp16(wanted)
+                                                   : RaisedTo16Bits(wanted));
+    const Floats one = Float(1);
+    inverse = hn::IfThenElse(hn::Gt(scale, hn::Zero(FloatTag())),
+                             hn::Div(one, scale), one);
+  }
+
+  Floats scale;
+  Floats zero;
+  Floats inverse;
+
+ private:
+  static HWY_INLINE Floats RaisedToFp16(Floats scale) {
+    const Ints code = EncodeSmallFloat<Fp16>(scale);
+    const auto below =
+        hn::RebindMask(IntTag(), hn::Lt(DecodeSmallFloat<Fp16>(code), scale));
+    const Ints raised = hn::Add(code, hn::IfThenElseZero(below, Int(1)));
+    return DecodeSmallFloat<Fp16>(hn::Min(raised, Int(Fp16::kMax)));
+  }
+  static HWY_INLINE Floats RaisedTo16Bits(Floats scale) {
+    const Ints rounded =
+        hn::And(hn::Add(BitsOf(scale), Int(0xff)), Int(0xffffff00));
+    return FloatOf(hn::Min(hn::Max(rounded, Int(1U << 23)),
+                           Int((kFloatInfinity - 1) & 0xffffff00)));
+  }
+  static HWY_INLINE Floats LoweredToFp16(Floats zero) {
+    const Ints sign = Int(1U << Fp16::kSignBit);
+    const Ints code = EncodeSmallFloat<Fp16>(zero);
+    const Ints below = hn::IfThenElse(
+        hn::Eq(hn::And(code, sign), sign), hn::Add(code, Int(1)),
+        hn::IfThenElse(hn::Eq(code, Int(0)), hn::Add(sign, Int(1)),
+                       hn::Sub(code, Int(1))));
+    const auto above =
+        hn::RebindMask(IntTag(), hn::Gt(DecodeSmallFloat<Fp16>(code), zero));
+    const Ints lowered = hn::IfThenElse(above, below, code);
+    const Ints most = hn::Min(hn::AndNot(sign, lowered), Int(Fp16::kMax));
+    return DecodeSmallFloat<Fp16>(hn::Or(hn::And(lowered, sign), most));
+  }
 };
 
 // ---- Runs of elements.

@@ -191,11 +191,10 @@ class HeadAttention {
     LoadRow(args_.query, first_row_ + token, head, size, RotarySize(args_),
             query + sizes_.rotary_begin);
     std::fill(Sum(i), Sum(i) + sizes_.value, 0.0F);
-    SoftmaxState& softmax = work_.softmax[i];
-    softmax = {.max = kMasked, .sum = 0};
+    work_.softmax[i] = {.max = kMasked, .sum = 0};
     if (!args_.sink_logits.empty()) {
-      const float logit = args_.sink_logits[static_cast<std::size_t>(head)];
-      if (logit != kMasked) softmax = {.max = logit, .sum = 1};
+      work_.softmax[i] = {
+          .max = args_.sink_logits[static_cast<std::size_t>(head)], .sum = 1};
     }
   }
 
@@ -221,7 +220,7 @@ class HeadAttention {
     if (RotarySize(args_) > 0) {
       Load(value_, tile, tokens, sizes_.rotary_begin, sizes_.key);
     }
-    // `ComputeLogits` reads what lies between and a few that follow.
+    // `ComputeLogits` reads what lies between, and a few that follow.
     const auto clear = [&](std::int32_t begin, std::int32_t end) {
       std::fill(work_.tile + std::ptrdiff_t{begin} * sizes_.key,
                 work_.tile + std::ptrdiff_t{end} * sizes_.key, 0.0F);

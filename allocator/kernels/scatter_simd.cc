@@ -23,6 +23,33 @@ HWY_BEFORE_NAMESPACE();
 namespace pagedkv {
 namespace HWY_NAMESPACE {
 
+// Scales and zero points of kLanes ranges, as an entry keeps them.
+class ScaleWriter {
+ public:
+  HWY_INLINE ScaleWriter(const KvFormat& format, const ChosenScales& scales)
+      : format_(format) {
+    hn::StoreU(Kept(format.scale_bits, scales.scale), IntTag(), scale_);
+    hn::StoreU(Kept(format.zero_point_bits, scales.zero), IntTag(), zero_);
+  }
+  HWY_INLINE void Write(std::size_t lane, std::byte* entry) const {
+    StoreBytes(entry, format_.scale_bits / 8,
+               static_cast<std::uint32_t>(scale_[lane]));
+    if (format_.zero_point_bits != 0) {
+      StoreBytes(entry + format_.scale_bits / 8, format_.zero_point_bits / 8,
+                 static_cast<std::uint32_t>(zero_[lane]));
+    }
+  }
+
+ private:
+  static HWY_INLINE Ints Kept(std::int32_t bits, Floats value) {
+    return bits == 16 ? EncodeSmallFloat<Fp16>(value) : BitsOf(value);
+  }
+
+  const KvFormat& format_;
+  std::int32_t scale_[kLanes];
+  std::int32_t zero_[kLanes];
+};
+
 template <KvDtype kRow, KvDtype kStored>
 class Scatter {
  public:
@@ -32,7 +59,7 @@ class Scatter {
         format_(ElementFormat(view)),
         integers_(format_) {}
 
-  HWY_INLINE void Run(std::span<const std::int64_t> slots) const {
+  HWY_INLINE void Run(std::span<const std::int64_t> slots) {
     const bool per_channel = format_.scheme == ScaleScheme::kChannel;
     const auto step =
         static_cast<std::size_t>(per_channel ? view_.channel_run : 1);
@@ -50,12 +77,19 @@ class Scatter {
                              kRowElement;
         if (per_channel) {
           WriteChannelRun(block, token, head, row);
+        } else if (format_.scheme == ScaleScheme::kTensor) {
+          const SharedScale scales{Float(InverseScale(view_.scale)),
+                                   hn::Zero(FloatTag())};
+          EncodeRun<kRow, kStored>(
+              row, static_cast<std::size_t>(view_.tensor.head_size), scales,
+              integers_, VectorAddress(view_, block, token, head));
         } else {
-          WriteVector(block, token, head, row);
+          AddVector(block, token, head, row);
         }
       }
       i += step;
     }
+    WriteBatch();
   }
 
  private:
@@ -63,53 +97,78 @@ class Scatter {
   // Channels that are dealt with together: their scales are on the stack.
   static constexpr std::int32_t kChannels = 128;
 
-  HWY_INLINE void WriteVector(std::int64_t block, std::int64_t token,
-                              std::int64_t head, const std::byte* row) const {
+  // Elements that share a scale.
+  struct ScaleSet {
+    const std::byte* row;
+    std::size_t count;
+    std::byte* codes;
+    std::byte* entry;
+  };
+
+  // The scales of kLanes sets are chosen together.
+  HWY_INLINE void AddVector(std::int64_t block, std::int64_t token,
+                            std::int64_t head, const std::byte* row) {
     std::byte* vector = VectorAddress(view_, block, token, head);
+    std::byte* entry = ScaleAddress(view_, block, token, head, 0);
     const std::int32_t size = view_.tensor.head_size;
     const std::int32_t per_scale = ElementsPerScale(view_);
     for (std::int32_t begin = 0; begin < size; begin += per_scale) {
       const auto count =
           static_cast<std::size_t>(std::min(per_scale, size - begin));
-      const std::byte* source = row + begin * kRowElement;
-      ScaleEntry entry{.scale = view_.scale};
-      if (format_.scheme != ScaleScheme::kTensor) {
-        entry = ChooseScale(format_, RangeOf<kRow>(source, count));
-        StoreScale(format_,
-                   ScaleAddress(view_, block, token, head, begin / per_scale),
-                   entry);
-      }
-      const SharedScale scales{Float(InverseScale(entry.scale)),
-                               Float(entry.zero)};
-      EncodeRun<kRow, kStored>(
-          source, count, scales, integers_,
-          vector + std::int64_t{begin} * KvDtypeBits(kStored) / 8);
+      const ScaleSet set{
+          row + begin * kRowElement, count,
+          vector + std::int64_t{begin} * KvDtypeBits(kStored) / 8, entry};
+      const ElementRange range = RangeOf<kRow>(set.row, count);
+      min_[num_sets_] = range.min;
+      max_[num_sets_] = range.max;
+      sets_[num_sets_++] = set;
+      if (num_sets_ == kLanes) WriteBatch();
+      entry += view_.scale_bytes();
     }
   }
 
-  HWY_INLINE void WriteChannelRun(std::int64_t block, std::int64_t token,
-                                  std::int64_t head,
-                                  const std::byte* rows) const {
+  void WriteBatch() {
+    if (num_sets_ == 0) return;
+    const ChosenScales scales(format_, hn::LoadU(FloatTag(), min_),
+                              hn::LoadU(FloatTag(), max_));
+    const ScaleWriter writer(format_, scales);
+    float inverse[kLanes];
+    float zero[kLanes];
+    hn::StoreU(scales.inverse, FloatTag(), inverse);
+    hn::StoreU(scales.zero, FloatTag(), zero);
+    for (std::size_t i = 0; i < num_sets_; ++i) {
+      writer.Write(i, sets_[i].entry);
+      EncodeRun<kRow, kStored>(sets_[i].row, sets_[i].count,
+                               SharedScale{Float(inverse[i]), Float(zero[i])},
+                               integers_, sets_[i].codes);
+    }
+    num_sets_ = 0;
+  }
+
+  void WriteChannelRun(std::int64_t block, std::int64_t token,
+                       std::int64_t head, const std::byte* rows) const {
     const std::int64_t row_stride = rows_.token_stride * kRowElement;
     const std::int32_t size = view_.tensor.head_size;
     for (std::int32_t begin = 0; begin < size; begin += kChannels) {
       const auto count =
           static_cast<std::size_t>(std::min(kChannels, size - begin));
       const std::byte* source = rows + begin * kRowElement;
-      float min[kChannels];
-      float max[kChannels];
-      ChannelRanges(source, row_stride, count, min, max);
-      float inverse[kChannels] = {};
-      float zero[kChannels] = {};
       std::byte* entries =
           ScaleAddress(view_, block, token / view_.channel_run, head, begin);
-      for (std::size_t i = 0; i < count; ++i) {
-        const ScaleEntry entry =
-            ChooseScale(format_, {.min = min[i], .max = max[i]});
-        StoreScale(format_, entries, entry);
-        entries += view_.scale_bytes();
-        inverse[i] = InverseScale(entry.scale);
-        zero[i] = entry.zero;
+      float inverse[kChannels] = {};
+      float zero[kChannels] = {};
+      for (std::size_t i = 0; i < count; i += kLanes) {
+        const std::size_t here = std::min(kLanes, count - i);
+        const ChosenScales scales = ScalesOfChannels(
+            source + static_cast<std::int64_t>(i) * kRowElement, row_stride,
+            here);
+        const ScaleWriter writer(format_, scales);
+        for (std::size_t lane = 0; lane < here; ++lane) {
+          writer.Write(lane, entries);
+          entries += view_.scale_bytes();
+        }
+        hn::StoreU(scales.inverse, FloatTag(), inverse + i);
+        hn::StoreU(scales.zero, FloatTag(), zero + i);
       }
       for (std::int32_t t = 0; t < view_.channel_run; ++t) {
         EncodeRun<kRow, kStored>(
@@ -121,38 +180,36 @@ class Scatter {
     }
   }
 
-  // Ranges of `count` channels; min and max have room for whole steps.
-  HWY_INLINE void ChannelRanges(const std::byte* rows, std::int64_t row_stride,
-                                std::size_t count, float* min,
-                                float* max) const {
-    for (std::size_t begin = 0; begin < count; begin += kLanes) {
-      const std::size_t here = std::min(kLanes, count - begin);
-      Floats least = Float(kFloatMax);
-      Floats most = Float(-kFloatMax);
-      for (std::int32_t t = 0; t < view_.channel_run; ++t) {
-        const std::byte* row = rows + t * row_stride +
-                               static_cast<std::int64_t>(begin) * kRowElement;
-        std::byte padded[StepBytes<kRow, 1>()] = {};
-        if (here < kLanes) {
-          std::memcpy(padded, row,
-                      here * static_cast<std::size_t>(kRowElement));
-          row = padded;
-        }
-        Floats step[1];
-        LoadRow<kRow>(row, step);
-        const Floats counted = FiniteOrZero(step[0]);
-        least = hn::Min(least, counted);
-        most = hn::Max(most, counted);
+  // Of `count` channels, kLanes at most.
+  HWY_INLINE ChosenScales ScalesOfChannels(const std::byte* rows,
+                                           std::int64_t row_stride,
+                                           std::size_t count) const {
+    Floats min = Float(kFloatMax);
+    Floats max = Float(-kFloatMax);
+    for (std::int32_t t = 0; t < view_.channel_run; ++t) {
+      const std::byte* row = rows + t * row_stride;
+      std::byte padded[StepBytes<kRow, 1>()] = {};
+      if (count < kLanes) {
+        std::memcpy(padded, row, count * static_cast<std::size_t>(kRowElement));
+        row = padded;
       }
-      hn::StoreU(least, FloatTag(), min + begin);
-      hn::StoreU(most, FloatTag(), max + begin);
+      Floats step[1];
+      LoadRow<kRow>(row, step);
+      const Floats counted = FiniteOrZero(step[0]);
+      min = hn::Min(min, counted);
+      max = hn::Max(max, counted);
     }
+    return ChosenScales(format_, min, max);
   }
 
   const KvTensorView& view_;
   const ConstKvRows& rows_;
   KvFormat format_;
   IntegerCodes integers_;
+  ScaleSet sets_[kLanes];
+  float min_[kLanes] = {};
+  float max_[kLanes] = {};
+  std::size_t num_sets_ = 0;
 };
 
 template <KvDtype kRow>

@@ -34,19 +34,24 @@ namespace pagedkv {
          index * view.scale_bytes();
 }
 
-/// Integers of 2 or 4 bytes, from the low byte up, at any address.
+/// Integers of 1, 2 or 4 bytes, from the low byte up, at any address.
 [[nodiscard]] constexpr std::uint32_t LoadBytes(const std::byte* from,
                                                 int bytes) {
-  std::uint32_t value = 0;
-  for (int i = 0; i < bytes; ++i) {
-    value |= std::to_integer<std::uint32_t>(from[i]) << (8 * i);
-  }
-  return value;
+  const auto byte = [from](int i) {
+    return std::to_integer<std::uint32_t>(from[i]) << (8 * i);
+  };
+  // No loop: compilers make one load of it.
+  if (bytes == 1) return byte(0);
+  if (bytes == 2) return byte(0) | byte(1);
+  return byte(0) | byte(1) | byte(2) | byte(3);
 }
 constexpr void StoreBytes(std::byte* to, int bytes, std::uint32_t value) {
-  for (int i = 0; i < bytes; ++i) {
-    to[i] = static_cast<std::byte>(value >> (8 * i) & 0xff);
-  }
+  to[0] = static_cast<std::byte>(value & 0xff);
+  if (bytes == 1) return;
+  to[1] = static_cast<std::byte>(value >> 8 & 0xff);
+  if (bytes == 2) return;
+  to[2] = static_cast<std::byte>(value >> 16 & 0xff);
+  to[3] = static_cast<std::byte>(value >> 24);
 }
 
 /// The bits of element `index` of a vector.

@@ -2,6 +2,7 @@
 #ifndef PAGEDKV_KV_CACHE_MANAGER_H_
 #define PAGEDKV_KV_CACHE_MANAGER_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -9,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
@@ -26,6 +28,7 @@
 namespace pagedkv {
 
 class PrefixCache;
+class SwapSpace;
 struct KvIndexSnapshot;
 struct SequenceContent;
 
@@ -44,6 +47,9 @@ struct KvCacheManagerOptions {
   /// known to leave a window behind it while it is computed, and needs fewer
   /// blocks of such groups to be admitted. 0: not known.
   TokenCount max_in_flight_tokens{0};
+  /// Blocks of the swap space, where `TrySwapOut` puts sequences: ids from 1 to
+  /// this, of a `BlockStorage` that has one more for the null block. 0: none.
+  BlockCount num_swap_blocks{0};
   PrefixCacheOptions prefix_cache = {};
   /// Keep `fresh_blocks`, for who cleans blocks that are issued again
   /// (`ReuseHygiene`), or checks what is read (`SlotSanitizer`). Not together
@@ -97,8 +103,13 @@ struct CachedContent {
 /// whoever matches them in the same step reads what that step writes. Released
 /// blocks keep their content until they are reissued.
 ///
+/// A sequence that was swapped out keeps its row, its number of tokens and its
+/// keys, and has empty tables: its tokens lie in the swap space. It can be
+/// swapped in and released, and nothing else.
+///
 /// Invariants, tested by `CheckInvariants`:
-///   table.size() >= ceil(num_tokens / block_size), for each group
+///   table.size() >= ceil(num_tokens / block_size), for each group, in the pool
+///     or, if it is swapped out, in the swap space
 ///   ref_count(b) == number of table entries that name b, for each block
 ///   no block is indexed under content that a table contradicts
 /// Running out of blocks is an answer (false). A caller's mistake is a
@@ -123,7 +134,8 @@ class KvCacheManager {
   /// Appends `count` tokens (>= 0) to the sequence: takes what blocks they need
   /// and copies a shared last block before it is written. False if the pool has
   /// too few blocks for it, and then nothing has changed.
-  /// NotFound for a stale id, OutOfRange beyond `max_sequence_tokens`.
+  /// NotFound for a stale id, OutOfRange beyond `max_sequence_tokens`,
+  /// FailedPrecondition, as for all that follow, for one that is swapped out.
   [[nodiscard]] absl::StatusOr<bool> TryAppend(SequenceId id,
                                                TokenCount count) {
     if (IsLive(id)) {
@@ -180,6 +192,52 @@ class KvCacheManager {
   /// Ends the sequence: drops its references, last block first, group by group.
   /// NotFound.
   absl::Status Release(SequenceId id);
+
+  // The swap space. A step's moves and copies are done in the order of
+  // `BlockStorage::PrepareStep`, and before its tokens are written:
+  // `swap_outs`, `swap_ins`, `copies`. The lists take care of one another only
+  // as long as they are.
+
+  /// Moves what the sequences have in the pool to the swap space, shared blocks
+  /// once, and drops their references; what is cached stays so, as after
+  /// `Release`. False if the swap space has too few free blocks for all of
+  /// them. NotFound, InvalidArgument for an id named twice, FailedPrecondition
+  /// for one that is swapped out, that pins, or that the same step swaps in.
+  /// All their tokens must have been written by the steps before (`Retract`
+  /// those of this one); slots for lookahead are lost. O(blocks).
+  [[nodiscard]] absl::StatusOr<bool> TrySwapOut(
+      std::span<const SequenceId> ids);
+  [[nodiscard]] absl::StatusOr<bool> TrySwapOut(SequenceId id) {
+    return TrySwapOut({&id, 1});
+  }
+  /// Moves them back, into blocks of their own: what the prefix cache has of
+  /// them is not looked at, and what was shared is so only among `ids`. Their
+  /// swap blocks are free again after `ClearCopies`. False if the pool has too
+  /// few free blocks, those left aside that copies of this step read or write.
+  /// NotFound, InvalidArgument for an id named twice, FailedPrecondition for
+  /// one that is not swapped out. O(blocks).
+  [[nodiscard]] absl::StatusOr<bool> TrySwapIn(std::span<const SequenceId> ids);
+  [[nodiscard]] absl::StatusOr<bool> TrySwapIn(SequenceId id) {
+    return TrySwapIn({&id, 1});
+  }
+  /// Blocks that it takes to swap the sequences in and then append `counts[i]`
+  /// tokens to `ids[i]`, over all groups, their copies of shared blocks
+  /// included: at once, or `in_chunks` of at most `max_in_flight_tokens`, where
+  /// blocks that are given back in between serve again.
+  /// REQUIRES: each is swapped out; as many counts (>= 0) as ids.
+  [[nodiscard]] BlockCount BlocksToSwapIn(std::span<const SequenceId> ids,
+                                          std::span<const TokenCount> counts,
+                                          bool in_chunks = false);
+  /// REQUIRES: IsLive(id).
+  [[nodiscard]] bool IsSwapped(SequenceId id) const {
+    return sequences_[Row(id)].write_limit < 0;
+  }
+  [[nodiscard]] BlockCount num_swap_blocks() const;
+  [[nodiscard]] BlockCount num_free_swap_blocks() const;
+  /// Moves asked for since the last `ClearCopies`, from the pool to the swap
+  /// space and back; each list in its order.
+  [[nodiscard]] std::span<const BlockSwap> swap_outs() const;
+  [[nodiscard]] std::span<const BlockSwap> swap_ins() const;
 
   // The prefix cache. Without `pool.prefix_caching` nothing is ever found.
 
@@ -287,8 +345,9 @@ class KvCacheManager {
     return tables(group).row(row(id));
   }
   /// Where the token at `position` lies: block id * block_size + offset.
-  /// REQUIRES: the position is below num_tokens(id), or with cross-attention
-  /// below the number of the encoder's tokens, whose slots these are.
+  /// REQUIRES, as do the next two: it is not swapped out. The position is below
+  /// num_tokens(id), or with cross-attention below the number of the encoder's
+  /// tokens, whose slots these are.
   [[nodiscard]] std::int64_t Slot(SequenceId id, std::int32_t position,
                                   int group = 0) const {
     const BlockSize size = block_size(group);
@@ -308,7 +367,8 @@ class KvCacheManager {
                int group = 0) const;
 
   /// Blocks that it takes now to lengthen the sequence to `covered` tokens,
-  /// over all groups, its own copies of shared blocks included.
+  /// over all groups, its own copies of shared blocks included. REQUIRES: it is
+  /// not swapped out.
   [[nodiscard]] BlockCount BlocksToCover(SequenceId id,
                                          TokenCount covered) const;
   /// Blocks that a sequence of `num_tokens` holds at most on its way there,
@@ -329,7 +389,9 @@ class KvCacheManager {
   [[nodiscard]] std::span<const FreshBlock> fresh_blocks() const {
     return fresh_;
   }
-  /// The caller has taken the copies of a step: call it once for each step.
+  /// The caller has taken the copies of a step, and its moves to and from the
+  /// swap space, and does them before those of the next: call it once for each
+  /// step.
   /// What was appended before counts as computed from then on. Until then a
   /// state is not found, and no block is copied in part: copies and states are
   /// read before the step writes.
@@ -337,7 +399,7 @@ class KvCacheManager {
 
   // The size of the pool. Where the client owns a `BlockStorage`, it must have
   // `pool().extent()` blocks: give it more before `Grow`, and fewer once the
-  // copies are done that were asked for up to then.
+  // moves and copies are done that were asked for up to then.
 
   /// Adds blocks to the pool until there are `num_blocks`, and takes a shrink
   /// back that is under way. InvalidArgument for fewer than there are, and
@@ -349,10 +411,10 @@ class KvCacheManager {
   /// hold drain: they are used as before, are not indexed, and are gone when
   /// they are released, or moved (`Drain`); `pool().num_draining()` counts
   /// them. InvalidArgument for fewer than 2 blocks, or more than there are;
-  /// FailedPrecondition while copies or fresh blocks wait for
-  /// `ClearCopies`. Whether live
-  /// sequences can grow to their ends in the smaller pool is for the caller to
-  /// know: with a `Scheduler`, call its `BeginShrink`. O(num_blocks).
+  /// FailedPrecondition while copies, moves or fresh blocks wait for
+  /// `ClearCopies`. Whether live sequences can grow to their ends in the
+  /// smaller pool is for the caller to know: with a `Scheduler`, call its
+  /// `BeginShrink`. O(num_blocks).
   absl::Status BeginShrink(BlockCount num_blocks);
   /// Moves up to `max_copies` draining blocks to free ones of the pool, so that
   /// a shrink need not wait for long sequences: tables name the new blocks, and
@@ -391,7 +453,7 @@ class KvCacheManager {
   // num_tokens up to write_limit are covered, in every group, by blocks that
   // are the sequence's own, and leave no window: appending them needs no look
   // at the tables. Up to append_limit they do not fill a block that could be
-  // shared either: append_limit <= write_limit.
+  // shared either: append_limit <= write_limit. Swapped out: both are negative.
   struct alignas(16) Sequence {
     std::uint32_t generation = 0;
     std::int32_t num_tokens = 0;
@@ -402,6 +464,16 @@ class KvCacheManager {
   struct Group {
     KvCacheGroupOptions options;
     BlockTables tables;
+  };
+
+  // A block that is to be moved, and how many sequences hold and write it.
+  struct HeldBlock {
+    int group = 0;
+    BlockId block = {};
+    std::int32_t num_tokens = 0;
+    std::int32_t num_owners = 0;
+    std::int32_t num_writers = 0;
+    bool is_named = false;  // by a table that was made
   };
 
   // What an append takes.
@@ -419,7 +491,8 @@ class KvCacheManager {
   };
 
   KvCacheManager(const KvCacheManagerOptions& options, BlockPool pool,
-                 std::unique_ptr<PrefixCache> cache);
+                 std::unique_ptr<PrefixCache> cache,
+                 std::unique_ptr<SwapSpace> swap);
 
   static std::size_t Row(SequenceId id) {
     return static_cast<std::uint32_t>(id.value());
@@ -433,6 +506,7 @@ class KvCacheManager {
   }
   [[nodiscard]] bool HoldsTokens(std::size_t row) const;
   static absl::Status NotLive(SequenceId id);
+  static absl::Status Swapped(SequenceId id);
   [[nodiscard]] SequenceContent& content(SequenceId id);
   [[nodiscard]] bool TryExtendWritable(SequenceId id, TokenCount count);
   [[nodiscard]] bool IsPlainAppend(SequenceId id, TokenCount count,
@@ -468,9 +542,21 @@ class KvCacheManager {
   void NoteIdle(std::span<const BlockId> blocks);
   void Unindex(BlockId block, RemovalReason reason);
   void ShrinkTable(Group& group, std::int32_t row, std::int32_t length);
+  [[nodiscard]] absl::Status CheckSwapOut(
+      std::span<const SequenceId> ids) const;
+  [[nodiscard]] absl::Status CheckSwapped(std::size_t row) const;
+  [[nodiscard]] BlockId SourceBeforeStep(int group, BlockId block) const;
+  [[nodiscard]] std::span<const BlockId> HeldTable(SequenceId id,
+                                                   int group) const;
+  void GatherHeld(std::span<const SequenceId> ids);
+  std::vector<BlockId> TakenTable(std::span<const BlockId> table);
+  [[nodiscard]] bool TryTakeForSwap(std::span<BlockId> blocks);
+  [[nodiscard]] BlockCount BlocksBeyondHeld(SequenceId id, int group,
+                                            TokenCount count, bool in_chunks);
 
   BlockPool pool_;
   std::unique_ptr<PrefixCache> cache_;  // null without prefix caching
+  std::unique_ptr<SwapSpace> swap_;     // null without swap blocks
   std::vector<Group> groups_;
   std::vector<Sequence> sequences_;         // [rows]
   std::vector<SequenceContent> contents_;   // [rows]; empty without a cache
@@ -499,6 +585,10 @@ class KvCacheManager {
   std::vector<BlockId> given_back_;
   std::vector<std::span<const BlockId>> tables_of_;
   std::vector<std::vector<BlockId>> indexable_;  // [groups]: while blocks drain
+  std::vector<HeldBlock> held_;
+  absl::flat_hash_map<BlockId, std::size_t> held_index_;  // into held_
+  std::vector<BlockId> taken_;                            // for held_
+  std::vector<BlockId> shared_;
 };
 
 }  // namespace pagedkv

@@ -98,7 +98,8 @@ struct PagedAttentionArgs {
   ConstKvRows query;
   std::int32_t num_query_heads = 0;  ///< a multiple of the KV heads
   /// Only query heads first_head, ..., first_head + num_heads - 1 are computed,
-  /// and only their rows of `output` written. 0 heads: all from `first_head` on.
+  /// and only their rows of `output` written. 0 heads: all from `first_head`
+  /// on.
   std::int32_t first_head = 0;
   std::int32_t num_heads = 0;
   /// [query rows][query heads][head size of the value; with `latent` the key's]

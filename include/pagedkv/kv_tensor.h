@@ -106,7 +106,8 @@ struct KvTensor {
 /// where i counts groups of elements (kGroup, from 0 for kToken), or is the
 /// channel (kChannel, and `token` then counts runs of `channel_run` tokens).
 struct KvTensorView {
-  /// Where the vectors of block 0 begin: an address of the device, if it is one.
+  /// Where the vectors of block 0 begin: an address of the device, if it is
+  /// one.
   std::byte* base = nullptr;
   std::int64_t block_stride = 0;
   std::int64_t token_stride = 0;

@@ -45,8 +45,9 @@ struct PrefixCacheOptions {
   /// Follow vLLM also where it has a known defect (docs/design.md, "Where
   /// upstream errs").
   bool vllm_compatible = false;
-  /// A block that turns out equal to an indexed one gives way to it. Without,
-  /// equal blocks live side by side, as upstream.
+  /// A block that turns out equal to an indexed one gives way to it, unless
+  /// others hold it and nobody the indexed one, so that it would cost a block.
+  /// Without, equal blocks live side by side, as upstream.
   bool deduplicate = false;
   /// Also reuse the leading tokens of a block that agrees in part, by a copy
   /// into the sequence's own block. Single-group full attention only.

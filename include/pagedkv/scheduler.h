@@ -21,8 +21,16 @@ enum class SchedulingPolicy {
   kPriority,  ///< by (priority, arrival, id), smaller first
 };
 
+/// What becomes of what a request has computed when its blocks are taken away.
+enum class PreemptionMode : std::uint8_t {
+  kRecompute,  ///< it is lost, and computed again
+  kSwap,       ///< it moves to the swap space, if that has room; else as above
+};
+
 struct SchedulerOptions {
   SchedulingPolicy policy = SchedulingPolicy::kFcfs;
+  /// kSwap needs a manager with `num_swap_blocks`.
+  PreemptionMode preemption = PreemptionMode::kRecompute;
   /// Tokens that one step computes at most, over all sequences.
   TokenCount max_num_batched_tokens{2048};
   /// Sequences that run at the same time at most.
@@ -51,8 +59,9 @@ struct SchedulerOptions {
 /// share the prompt's blocks and are admitted, scheduled, preempted and aborted
 /// together. All that have not ended have the same length and sample in the
 /// same steps. One of them computes the prompt; the others are forked from it.
-/// After a preemption the prompt is computed once more, and each sequence
-/// computes its own output again, as far as the prefix cache does not have it.
+/// After a preemption by recompute the prompt is computed once more, and each
+/// sequence computes its own output again, as far as the prefix cache does not
+/// have it.
 struct Request {
   RequestId id;
   TokenCount num_prompt_tokens{0};  ///< >= 1
@@ -82,7 +91,8 @@ struct Request {
 
 /// One sequence of a step: compute `num_tokens` tokens of it, those at
 /// positions num_computed, num_computed + 1, ... What is computed of a sequence
-/// that is admitted was found in the prefix cache.
+/// that is admitted was found in the prefix cache, or comes from the swap
+/// space.
 ///
 /// The sequences of a group stand side by side, by index. While its prompt is
 /// computed, it has one. That one becomes several where it samples: index i,
@@ -114,8 +124,9 @@ struct ScheduledSequence {
 };
 
 /// Running work that lost its blocks in this step: a request, with all of its
-/// sequences. It waits again, before all others, and recomputes its tokens when
-/// it is readmitted.
+/// sequences. It waits again, before all others, those aside that are swapped
+/// out, and recomputes its tokens when it is readmitted; or it is swapped in,
+/// and goes on.
 struct Preemption {
   RequestId request = {};
   /// The request for which there were not enough blocks.
@@ -123,8 +134,9 @@ struct Preemption {
   BlockCount blocks_needed = {};  ///< by that request, at the time
   BlockCount blocks_free = {};    ///< in the pool, before the preemption
   /// Computed before, to be computed again: of a group the prompt once, and
-  /// the output of each sequence.
+  /// the output of each sequence. By swap none.
   TokenCount tokens_lost = {};
+  PreemptionMode mode = PreemptionMode::kRecompute;
 };
 
 /// Why the first waiting request was not admitted in this step.
@@ -138,9 +150,14 @@ enum class AdmissionBlock : std::uint8_t {
 };
 
 /// What one step of the engine is to do, or several. The scheduler executes
-/// nothing: do the copies, upload the dirty ranges of the tables, compute,
-/// sample, and report with `Scheduler::Update`. All views are valid until the
-/// next call of `Schedule`.
+/// nothing: do `swap_out`, then `swap_in`, then `copies`, upload the dirty
+/// ranges of the tables, compute, sample, and report with `Scheduler::Update`.
+/// All views are valid until the next call of `Schedule`.
+///
+/// By `Update`, what the plan moves has arrived: the next plan may write to any
+/// block that it was moved from. Within the plan, blocks of the pool that
+/// `swap_out` reads may be written by all that follows; swap blocks that
+/// `swap_in` reads are not written.
 struct StepPlan {
   /// More than 1 only if `Schedule` was allowed more: `scheduled` stands for
   /// each of so many steps, in which every sequence computes one token and
@@ -158,6 +175,10 @@ struct StepPlan {
   std::span<const std::vector<std::int64_t>> slot_mapping;
   /// [groups]: the entries of the block tables to upload, see `BlockTables`.
   std::span<const std::span<const DirtyRange>> table_deltas;
+  /// From the pool to the swap space: of requests that are preempted.
+  std::span<const BlockSwap> swap_out;
+  /// From the swap space to the pool: of requests that are resumed.
+  std::span<const BlockSwap> swap_in;
   /// Copy-on-write, in this order, before the step's tokens are written.
   std::span<const BlockCopy> copies;
   /// Blocks newly taken for the step, to be cleaned before it writes, as
@@ -212,8 +233,11 @@ struct BeamUpdate {
 ///
 /// A step: running sequences first, each as many tokens as it lacks and the
 /// budget allows; if blocks lack, the last admitted (or, by priority, the least
-/// important) is preempted by recompute. Then waiting requests in order, up to
-/// the first that does not fit; none in a step that preempted.
+/// important) is preempted. Then waiting requests in order, up to the first
+/// that does not fit; none in a step that preempted. Requests that are swapped
+/// out come before all others, also by priority: the swap space is scarce, and
+/// they hold rows of the manager. One is swapped in when there are blocks for
+/// what it had and for its next tokens, some of which it computes at once.
 ///
 /// A group is in every respect one request with several sequences. It takes
 /// part in a step as a whole, or, while it computes again what a preemption
@@ -223,6 +247,9 @@ struct BeamUpdate {
 /// Progress: a request is refused at submission if it could not finish alone,
 /// and so is a shrink in which one could not; the first running request is
 /// never preempted for another. So some admitted request always finishes.
+/// Swapping out frees the same blocks as preemption by recompute, and a swap-in
+/// takes no more than it freed: where nothing runs, the first that is swapped
+/// out fits, has its rows, and goes on.
 ///
 /// A step costs O(scheduled sequences + their new blocks), whatever waits, runs
 /// or lies in the pool, and allocates no memory once warm. Thread-compatible.

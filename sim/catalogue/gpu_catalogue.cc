@@ -21,6 +21,7 @@ absl::StatusOr<std::vector<GpuSpec>> ParseGpuCatalogue(
         gpu.bandwidth_bytes_per_s =
             row.Integer({"bandwidth_bytes_per_s"}, kMax);
         gpu.bf16_flops_per_s = row.Integer({"bf16_flops_per_s"}, kMax);
+        gpu.link_bytes_per_s = row.Integer({"link_bytes_per_s"}, kMax);
         if (!row.status().ok()) return row.status();
         return gpu;
       });

@@ -20,6 +20,9 @@ struct GpuSpec {
   Bytes memory{0};     ///< as its driver reports it
   std::int64_t bandwidth_bytes_per_s = 0;
   std::int64_t bf16_flops_per_s = 0;  ///< dense tensor cores
+  /// To the host, in one direction: of PCIe, 16 lanes at 16 or 32 GT/s, 128
+  /// payload bits in 130.
+  std::int64_t link_bytes_per_s = 0;
 };
 
 /// The GPUs of gpus.json, which is part of the binary, in its order.

@@ -289,6 +289,25 @@ void AddSchedulingOptions(CLI::App& sim, SimOptions& options) {
                  "where the workload tells it")
       ->capture_default_str()
       ->group(group);
+  sim.add_option("--preemption", options.preemption,
+                 "recompute, or swap: paged policies move what a preempted "
+                 "request has computed to the host and back, where there is "
+                 "room for it")
+      ->capture_default_str()
+      ->group(group);
+  sim.add_option("--swap-space", options.swap_space,
+                 "Of --preemption swap: on the host, for each GPU (default: "
+                 "4GiB)")
+      ->group(group);
+  sim.add_option("--num-swap-blocks", options.num_swap_blocks,
+                 "The same in blocks of the size of --num-blocks")
+      ->group(group);
+  sim.add_option("--link-bandwidth", options.link_bandwidth,
+                 "Between each GPU and the host, per second, such as 25GB; "
+                 "what is moved is added to the steps of --clock model "
+                 "(default: 80 % of the link's peak in one direction, of --gpu "
+                 "or else PCIe 4.0 x16: 25.2GB)")
+      ->group(group);
   sim.add_option("--eviction", options.eviction,
                  "With --prefix-cache on, which idle block goes first: " +
                      absl::StrJoin(EvictionPolicyNames(), ", ") +

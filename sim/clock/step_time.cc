@@ -27,7 +27,8 @@ absl::int128 Femtoseconds(const StepCost& cost, const StepWork& work) {
 std::int64_t StepTime::NanosecondsOf(const StepWork& work) const {
   const absl::int128 femtoseconds =
       Femtoseconds(serial, work) +
-      std::max(Femtoseconds(compute, work), Femtoseconds(memory, work));
+      std::max(Femtoseconds(compute, work), Femtoseconds(memory, work)) +
+      absl::int128(per_swapped_token) * work.swapped_tokens;
   const absl::int128 nanoseconds =
       (femtoseconds + kFemtosecondsPerNanosecond / 2) /
       kFemtosecondsPerNanosecond;

@@ -18,6 +18,8 @@ struct StepWork {
   /// Tokens in memory of the scheduled sequences, those of the step included:
   /// their KV is read once.
   std::int64_t resident_tokens = 0;
+  /// Tokens that move to the swap space or back before the step.
+  std::int64_t swapped_tokens = 0;
 
   friend bool operator==(const StepWork&, const StepWork&) = default;
 };
@@ -34,9 +36,10 @@ struct StepCost {
   friend bool operator==(const StepCost&, const StepCost&) = default;
 };
 
-/// How long a step takes: serial + max(compute, memory). A fit of a measured
-/// run and a preset of published step times have only the serial part; a
-/// roofline has all three.
+/// How long a step takes: serial + max(compute, memory) + swap. A fit of a
+/// measured run and a preset of published step times have only the serial part;
+/// a roofline has all three. Swapping comes on top of either, as in an engine
+/// that moves blocks first and computes then: nothing overlaps.
 struct StepTime {
   std::string preset = {};  ///< as on the command line and in reports
   std::string model = {};   ///< that the figures are of; empty: not said
@@ -44,6 +47,7 @@ struct StepTime {
   StepCost serial = {};
   StepCost compute = {};
   StepCost memory = {};
+  std::int64_t per_swapped_token = 0;  ///< femtoseconds
 
   /// In nanoseconds, to the nearest, at least 1.
   [[nodiscard]] std::int64_t NanosecondsOf(const StepWork& work) const;

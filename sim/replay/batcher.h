@@ -25,6 +25,9 @@ struct BatchStep {
   std::int32_t num_steps = 1;
   std::span<const ScheduledSequence> scheduled;
   std::span<const Preemption> preempted;
+  /// Moved to the swap space or back before the step.
+  std::int64_t swapped_blocks = 0;
+  std::int64_t swapped_tokens = 0;
   /// Why the head of the queue waits: kBlockedCapacity, kBlockedFragmented,
   /// kWatermark or kBlockedPolicy; kIdle if nothing waits.
   Cause blocked = Cause::kIdle;

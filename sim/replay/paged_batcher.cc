@@ -58,6 +58,7 @@ absl::StatusOr<std::unique_ptr<PagedBatcher>> PagedBatcher::Create(
   cache_options.groups = {{.block_size = block_size}};
   cache_options.max_sequence_tokens = options.max_sequence_tokens;
   cache_options.max_sequences = options.max_num_seqs;
+  cache_options.num_swap_blocks = block_size.FullBlocks(options.swap_slots);
   cache_options.prefix_cache.eviction_policy = options.eviction_policy;
   if (options.prefix_cache && Router::NeedsEvents(options.fleet.router)) {
     cache_options.prefix_cache.content_hash = FleetContentHash();
@@ -67,7 +68,10 @@ absl::StatusOr<std::unique_ptr<PagedBatcher>> PagedBatcher::Create(
   if (!cache.ok()) return cache.status();
   auto owned = std::make_unique<KvCacheManager>(*std::move(cache));
   absl::StatusOr<Scheduler> scheduler = Scheduler::Create(
-      {.max_num_batched_tokens = options.max_num_batched_tokens,
+      {.preemption = options.swap_slots > TokenCount(0)
+                         ? PreemptionMode::kSwap
+                         : PreemptionMode::kRecompute,
+       .max_num_batched_tokens = options.max_num_batched_tokens,
        .max_num_seqs = options.max_num_seqs,
        .fill_slot_mapping = false},
       *owned);
@@ -107,10 +111,18 @@ absl::StatusOr<BatchStep> PagedBatcher::Schedule(std::int32_t max_steps) {
   const absl::StatusOr<StepPlan> plan = scheduler_.Schedule(max_steps);
   if (!plan.ok()) return plan.status();
   scheduled_ = plan->scheduled;
-  return BatchStep{.num_steps = plan->num_steps,
-                   .scheduled = plan->scheduled,
-                   .preempted = plan->preempted,
-                   .blocked = CauseOf(plan->admission_block)};
+  BatchStep step{.num_steps = plan->num_steps,
+                 .scheduled = plan->scheduled,
+                 .preempted = plan->preempted,
+                 .blocked = CauseOf(plan->admission_block)};
+  for (const std::span<const BlockSwap> moves :
+       {plan->swap_out, plan->swap_in}) {
+    step.swapped_blocks += std::ssize(moves);
+    for (const BlockSwap& move : moves) {
+      step.swapped_tokens += move.num_tokens;
+    }
+  }
+  return step;
 }
 
 absl::StatusOr<std::span<const FinishedRequest>> PagedBatcher::Update() {

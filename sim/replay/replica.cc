@@ -104,6 +104,7 @@ absl::StatusOr<std::vector<TraceRequest>> Replica::Fail() {
     requests_.Remove(id);
   }
   queue_.clear();
+  num_swapped_ = 0;
   waiting_tokens_ = 0;
   return lost;
 }
@@ -133,9 +134,12 @@ absl::Status Replica::RunSteps(std::int64_t until_ns) {
         capacity_));
   }
   for (const Preemption& preemption : step->preempted) {
-    Preempt(preemption.request);
+    Preempt(preemption);
   }
   StepWork work = Advance(step->scheduled);
+  work.swapped_tokens = step->swapped_tokens;
+  totals_.swapped_blocks += step->swapped_blocks;
+  totals_.swapped_tokens += step->swapped_tokens;
   totals_.peak_step_tokens =
       std::max(totals_.peak_step_tokens, work.computed_tokens);
   Held held{.slots = ledger_.slots()};
@@ -151,6 +155,7 @@ absl::Status Replica::RunSteps(std::int64_t until_ns) {
       held.slots[Cause::kRoundUp] += granted_[i].round_up;
       held.ahead -= granted_[i].total();
       work.resident_tokens += batch;
+      work.swapped_tokens = 0;
     }
     held.work = work;
     const std::int64_t step_ns = StepNs(work);
@@ -216,6 +221,7 @@ std::int64_t Replica::FillAhead(std::span<const ScheduledSequence> scheduled,
     times_.Add(begin_ns);
     begin_ns += StepNs(work);
     work.resident_tokens += batch;
+    work.swapped_tokens = 0;
   }
   granted_.assign(num_steps, Granted());
   std::int64_t total = 0;
@@ -286,7 +292,10 @@ StepWork Replica::Advance(std::span<const ScheduledSequence> scheduled) {
     if (sequence.kind != ScheduledSequence::Kind::kRunning) {
       observer_.OnAdmission(requests_[sequence.request].id, now_ns_);
       Life& life = lives_[index];
-      queue_.erase(std::find(queue_.begin(), queue_.end(), sequence.request));
+      const auto place =
+          std::find(queue_.begin(), queue_.end(), sequence.request);
+      if (place - queue_.begin() < num_swapped_) --num_swapped_;
+      queue_.erase(place);
       CountWaitTo(life);
       if (life.admit_ns < 0) Admit(sequence, life);
     }
@@ -310,12 +319,20 @@ void Replica::Admit(const ScheduledSequence& sequence, Life& life) {
                        block, prompt);
 }
 
-void Replica::Preempt(RequestId id) {
+void Replica::Preempt(const Preemption& preemption) {
+  const RequestId id = preemption.request;
+  const bool is_swapped = preemption.mode == PreemptionMode::kSwap;
   const std::size_t index = id.value();
   Life& life = lives_[index];
   const std::int64_t lost = ledger_.present(index);
   ledger_.Release(index, now_ns_);
-  queue_.push_front(id);
+  // Who is swapped out comes before all others.
+  if (is_swapped) {
+    queue_.push_front(id);
+    ++num_swapped_;
+  } else {
+    queue_.insert(queue_.begin() + num_swapped_, id);
+  }
   CountWaitFrom(life);
   observer_.OnPreemption(requests_[id].id, now_ns_);
 
@@ -324,7 +341,8 @@ void Replica::Preempt(RequestId id) {
       lost > life.furthest ? 1 : life.fruitless_preemptions + 1;
   life.furthest = std::max(life.furthest, lost);
   ++totals_.preemptions;
-  totals_.recomputed_tokens += lost;
+  totals_.recomputed_tokens += is_swapped ? 0 : lost;
+  totals_.swaps += is_swapped ? 1 : 0;
   totals_.max_preemptions_per_request =
       std::max(totals_.max_preemptions_per_request, life.preemptions);
   if (life.fruitless_preemptions == kLivelockPreemptions + 1) {

@@ -95,7 +95,7 @@ class Replica {
   void Reject(const TraceRequest& request);
   // For the first time.
   void Admit(const ScheduledSequence& sequence, Life& life);
-  void Preempt(RequestId id);
+  void Preempt(const Preemption& preemption);
   // Returns what the step works on.
   StepWork Advance(std::span<const ScheduledSequence> scheduled);
   void Finish(RequestId id);
@@ -144,9 +144,10 @@ class Replica {
   const std::int32_t index_;
 
   std::int64_t now_ns_ = 0;
-  SlotLedger ledger_;            // by request id
-  std::vector<Life> lives_;      // by request id
-  std::deque<RequestId> queue_;  // those that wait, the next in line first
+  SlotLedger ledger_;               // by request id
+  std::vector<Life> lives_;         // by request id
+  std::deque<RequestId> queue_;     // those that wait, the next in line first
+  std::ptrdiff_t num_swapped_ = 0;  // the first in it, swapped out
   std::vector<EndedRequest> ended_;
   StepTimes times_;               // of the steps under way, if several
   std::vector<Granted> granted_;  // by step of these

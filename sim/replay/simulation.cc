@@ -94,6 +94,11 @@ absl::Status CheckOptions(const SimulationOptions& options) {
         absl::StrFormat("max_num_batched_tokens is %d; it must be at least 1",
                         options.max_num_batched_tokens.value()));
   }
+  if (options.swap_slots < TokenCount(0)) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("swap_slots is %d; it must not be negative",
+                        options.swap_slots.value()));
+  }
   return CheckFleet(options);
 }
 
@@ -147,6 +152,9 @@ void AddReplica(const SimulationTotals& replica, SimulationTotals& sum) {
       std::max(sum.peak_step_tokens, replica.peak_step_tokens);
   sum.preemptions += replica.preemptions;
   sum.recomputed_tokens += replica.recomputed_tokens;
+  sum.swaps += replica.swaps;
+  sum.swapped_blocks += replica.swapped_blocks;
+  sum.swapped_tokens += replica.swapped_tokens;
   sum.hits += replica.hits;
   sum.max_preemptions_per_request = std::max(
       sum.max_preemptions_per_request, replica.max_preemptions_per_request);

@@ -56,6 +56,10 @@ struct SimulationOptions {
   /// whose content is known.
   bool prefix_cache = false;
   std::string eviction_policy = "lru";  ///< of `EvictionPolicyNames`
+  /// More than 0: preemption is by swap, to so many slots; paged policies only.
+  TokenCount swap_slots{0};
+  /// Of the link to the swap space, that `step_time` counts with; 0: not known.
+  std::int64_t link_bytes_per_s = 0;
   BlockSize trace_block{1};  ///< tokens of each of `TraceRequest::block_ids`
   /// Run decode steps in which nothing else happens all at once. It only saves
   /// time: what is observed is the same, to the last digit.
@@ -158,6 +162,9 @@ struct SimulationTotals {
   std::int64_t peak_step_tokens = 0;  ///< most tokens computed by a step
   std::int64_t preemptions = 0;
   std::int64_t recomputed_tokens = 0;
+  std::int64_t swaps = 0;           ///< preemptions that lost nothing
+  std::int64_t swapped_blocks = 0;  ///< out and in, as the next
+  std::int64_t swapped_tokens = 0;
   HitCounts hits;  ///< with `prefix_cache`: by requests as they are admitted
   std::int32_t max_preemptions_per_request = 0;
   std::int64_t livelocked_requests = 0;

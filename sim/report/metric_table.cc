@@ -30,6 +30,7 @@ constexpr DirectionRule kDirections[] = {
     {"batch.mean", kHigher},
     {"demand_peak", kLower},
     {"frag_index", kLower},
+    {"preempt.swaps", Direction::kNeutral},  // it says how, not how often
     {"preempt.", kLower},
     {"per_request.waste_slots.", kLower},
     {"requests.finished", kHigher},

@@ -84,6 +84,13 @@ json PolicyToJson(const Policy& policy, const SimulationOptions& options) {
       result["watermark"] = options.watermark;
       result["prefix_cache"] = options.prefix_cache;
       if (options.prefix_cache) result["eviction"] = options.eviction_policy;
+      if (options.swap_slots > TokenCount(0)) {
+        result["swap"] = {
+            {"slots", options.swap_slots.value()},
+            {"link_bytes_per_s", options.link_bytes_per_s > 0
+                                     ? json(options.link_bytes_per_s)
+                                     : json(nullptr)}};
+      }
       return result;
     case PolicyKind::kConcat:
       result["kind"] = "concat";
@@ -105,6 +112,12 @@ json PolicyToJson(const Policy& policy, const SimulationOptions& options) {
   result["allocator"] =
       policy.kind == PolicyKind::kContiguousMaxExact ? "arena" : "buddy";
   return result;
+}
+
+json SwappedBytesToJson(const Report& report, const SimulationTotals& totals) {
+  if (totals.swapped_tokens == 0) return 0;
+  const std::optional<Bytes> bytes = report.SlotBytes(totals.swapped_tokens);
+  return bytes.has_value() ? json(bytes->value()) : json(nullptr);
 }
 
 json CausesToJson(const Metrics& metrics) {
@@ -282,7 +295,9 @@ json ResultToJson(const Report& report, const PolicyResult& result) {
       {"preempt",
        {{"count", totals.preemptions},
         {"recomputed_tokens", totals.recomputed_tokens},
-        {"swapped_bytes", 0},  // preemption is by recomputation only
+        {"swaps", totals.swaps},
+        {"swapped_blocks", totals.swapped_blocks},
+        {"swapped_bytes", SwappedBytesToJson(report, totals)},
         {"max_per_request", totals.max_preemptions_per_request},
         {"livelock", totals.livelocked_requests}}},
       {"per_request", {{"waste_slots", RequestWasteToJson(result.requests)}}},

@@ -233,6 +233,27 @@ std::string PreemptionLine(const PolicyResult& result) {
           : Grouped(totals.livelocked_requests) + " requests");
 }
 
+std::string SwapSpaceLine(const Report& report) {
+  const SimulationOptions& options = report.simulation;
+  std::string line = "preemption: by swap, to " +
+                     SlotsAndBytes(report, options.swap_slots.value());
+  if (options.link_bytes_per_s > 0) {
+    absl::StrAppendFormat(
+        &line, "; link of each GPU: %s GB/s, added to the steps",
+        FixedDecimal(static_cast<double>(options.link_bytes_per_s) * 1e-9));
+  }
+  return line;
+}
+
+std::string SwapLine(const Report& report, const PolicyResult& result) {
+  const SimulationTotals& totals = result.totals;
+  return absl::StrFormat(
+      "%s: %s of %s preemptions are by swap; %s blocks move out and in, %s",
+      result.policy.id(), Grouped(totals.swaps), Grouped(totals.preemptions),
+      Grouped(totals.swapped_blocks),
+      SlotsAndBytes(report, totals.swapped_tokens));
+}
+
 std::string CostLine(const Report& report, const PolicyResult& result) {
   const ReportCost cost = report.Cost(result);
   std::string line = result.policy.id();
@@ -278,6 +299,7 @@ std::vector<std::string> FootLines(const Report& report,
       lines.push_back(WorstLine(result, num_worst));
     }
     if (totals.preemptions > 0) lines.push_back(PreemptionLine(result));
+    if (totals.swaps > 0) lines.push_back(SwapLine(report, result));
     if (report.usd_per_gpu_hour) lines.push_back(CostLine(report, result));
   }
   if (const auto knee = FindBlockSizeKnee(BlockSizePoints(report))) {
@@ -307,6 +329,9 @@ std::vector<std::string> SummaryHeadLines(const Report& report) {
                                     ConditionsLine(report)};
   if (report.simulation.clock == ClockKind::kModel) {
     lines.push_back("step times: " + report.simulation.step_time.source);
+  }
+  if (report.simulation.swap_slots > TokenCount(0)) {
+    lines.push_back(SwapSpaceLine(report));
   }
   if (report.level.given()) lines.push_back(ServiceLevelLine(report.level));
   return lines;

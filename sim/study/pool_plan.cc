@@ -52,19 +52,6 @@ absl::StatusOr<std::optional<ModelSpec>> FindModelSpec(
   return std::optional<ModelSpec>();
 }
 
-/// Slots of `budget` bytes on each rank.
-TokenCount SlotsOf(const ModelPlan& model, Bytes budget) {
-  if (model.stages.empty()) {
-    return TokenCount(budget.value() /
-                      model.report.kv_bytes_per_token->value());
-  }
-  TokenCount slots = model.stages.front().NumSlots(budget);
-  for (const KvGeometry& stage : model.stages) {
-    slots = std::min(slots, stage.NumSlots(budget));
-  }
-  return slots;
-}
-
 absl::StatusOr<Bytes> ParseSize(std::string_view option,
                                 const std::string& text) {
   absl::StatusOr<Bytes> bytes = ParseBytes(text);
@@ -112,6 +99,18 @@ absl::StatusOr<Bytes> GpuBudget(const SimOptions& options,
 }
 
 }  // namespace
+
+TokenCount SlotsOf(const ModelPlan& model, Bytes budget) {
+  if (model.stages.empty()) {
+    return TokenCount(budget.value() /
+                      model.report.kv_bytes_per_token->value());
+  }
+  TokenCount slots = model.stages.front().NumSlots(budget);
+  for (const KvGeometry& stage : model.stages) {
+    slots = std::min(slots, stage.NumSlots(budget));
+  }
+  return slots;
+}
 
 absl::StatusOr<std::optional<KvFormat>> PlanKvFormat(
     const SimOptions& options) {

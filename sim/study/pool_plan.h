@@ -38,6 +38,10 @@ absl::StatusOr<ModelPlan> PlanModel(const SimOptions& options,
 /// The format of --dtype; missing: the model's own.
 absl::StatusOr<std::optional<KvFormat>> PlanKvFormat(const SimOptions& options);
 
+/// Slots that `budget` bytes on each rank hold. REQUIRES: the bytes of a token
+/// are known.
+TokenCount SlotsOf(const ModelPlan& model, Bytes budget);
+
 /// The pool that the options ask for; --num-blocks are of `block_size`. With
 /// the roofline, --gpu may stand beside another way to give the pool, and then
 /// says only whose speed it is.

@@ -63,6 +63,10 @@ struct SimOptions {
   std::optional<double> watermark;
   std::string prefix_cache = "off";
   std::optional<std::string> eviction;
+  std::string preemption = "recompute";
+  std::optional<std::string> swap_space;
+  std::optional<std::int64_t> num_swap_blocks;
+  std::optional<std::string> link_bandwidth;
 
   // Fleet.
   std::int32_t replicas = 1;

@@ -19,6 +19,7 @@
 #include "sim/study/option_checks.h"
 #include "sim/study/pool_plan.h"
 #include "sim/study/step_time_plan.h"
+#include "sim/study/swap_plan.h"
 #include "sim/study/units.h"
 
 namespace pagedkv::sim {
@@ -41,6 +42,7 @@ absl::Status CheckCounts(const SimOptions& options) {
       {"--kv-bytes-per-token", options.kv_bytes_per_token, kMaxCount},
       {"--max-seq-len", options.max_seq_len, kMaxSequenceTokens.value()},
       {"--num-blocks", options.num_blocks, kMaxCount},
+      {"--num-swap-blocks", options.num_swap_blocks, kMaxCount},
       {"--block-size", options.block_size, kMaxSequenceTokens.value()},
       {"--max-num-seqs", options.max_num_seqs, kMaxCount},
       {"--max-num-batched-tokens", options.max_num_batched_tokens, kMaxCount},
@@ -369,6 +371,9 @@ absl::StatusOr<SimPlan> MakeSimPlan(const SimOptions& options) {
   absl::StatusOr<StepTime> step_time = PlanStepTime(options, *model);
   if (!step_time.ok()) return step_time.status();
   plan.simulation.step_time = *std::move(step_time);
+  absl::Status swap =
+      PlanSwap(options, plan.policies, *model, *block_size, plan.simulation);
+  if (!swap.ok()) return swap;
   plan.model = std::move(model->report);
   plan.hybrid = std::move(model->hybrid);
   plan.pool = *std::move(pool);

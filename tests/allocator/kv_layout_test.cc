@@ -192,7 +192,7 @@ TEST(KvLayoutTest, AlignsEachRunOfVectorsAndScales) {
     EXPECT_EQ(view.token_stride, 5);
   }
   EXPECT_EQ(layout->storage_layout().groups[0].layers[0].bytes_per_block,
-            Bytes(4 * 64));
+            Bytes(256));
 }
 
 // Groups share the memory of a block: each arena's stride is that of the

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Random operations on a KvCacheManager and on a naive reference. A fake device
-// follows: it does the copies, takes the dirty ranges over, and writes each
-// token to the slot that the manager names. After each step every sequence must
-// read back its own tokens, and nothing but them, in every group.
+// follows: it does the moves to and from the swap space and the copies, takes
+// the dirty ranges over, and writes each token to the slot that the manager
+// names. After each step every sequence must read back its own tokens, and
+// nothing but them, in every group.
 
 #include <algorithm>
 #include <cstdint>
@@ -43,6 +44,7 @@ struct ReferenceSequence {
   // [groups]
   std::vector<std::vector<std::shared_ptr<ReferenceBlock>>> tables;
   std::size_t written = 0;  // tokens that the fake device holds
+  bool is_swapped = false;  // then `tables` are of the swap space
 };
 
 class ReferenceManager {
@@ -62,14 +64,47 @@ class ReferenceManager {
   void Add(Id id) { live_[id].tables.resize(block_sizes_.size()); }
 
   [[nodiscard]] std::int64_t num_used() const {
+    return std::ssize(Blocks(/*swapped=*/false));
+  }
+  [[nodiscard]] std::int64_t num_swap_used() const {
+    std::set<const ReferenceBlock*> blocks = Blocks(/*swapped=*/true);
+    for (const auto& block : read_) blocks.insert(block.get());
+    return std::ssize(blocks);
+  }
+  // Blocks that these sequences hold for their tokens.
+  [[nodiscard]] std::int64_t NumHeld(const std::vector<Id>& ids) const {
     std::set<const ReferenceBlock*> blocks;
-    for (const auto& [id, sequence] : live_) {
-      for (const auto& table : sequence.tables) {
-        for (const auto& block : table) blocks.insert(block.get());
+    for (const Id id : ids) {
+      const ReferenceSequence& sequence = live_.at(id);
+      for (std::size_t g = 0; g < block_sizes_.size(); ++g) {
+        for (std::size_t i = 0; i < Covering(sequence.tokens.size(), g); ++i) {
+          blocks.insert(sequence.tables[g][i].get());
+        }
       }
     }
     return std::ssize(blocks);
   }
+  // Moves them to the other space, out or in.
+  void Swap(const std::vector<Id>& ids) {
+    std::map<const ReferenceBlock*, std::shared_ptr<ReferenceBlock>> moved;
+    for (const Id id : ids) {
+      ReferenceSequence& sequence = live_.at(id);
+      for (std::size_t g = 0; g < block_sizes_.size(); ++g) {
+        auto& table = sequence.tables[g];
+        table.resize(Covering(sequence.tokens.size(), g));
+        for (auto& block : table) {
+          auto& other = moved[block.get()];
+          if (other == nullptr) other = std::make_shared<ReferenceBlock>();
+          // Kept alive, so that no new block has its address.
+          if (sequence.is_swapped) read_.push_back(block);
+          gone_.push_back(std::exchange(block, other));
+        }
+      }
+    }
+    for (const Id id : ids) live_.at(id).is_swapped ^= true;
+    gone_.clear();
+  }
+  void EndStep() { read_.clear(); }
 
   [[nodiscard]] std::int64_t BlocksToCover(Id id, std::int64_t covered) const {
     const ReferenceSequence& sequence = live_.at(id);
@@ -143,6 +178,16 @@ class ReferenceManager {
   void Release(Id id) { live_.erase(id); }
 
  private:
+  [[nodiscard]] std::set<const ReferenceBlock*> Blocks(bool swapped) const {
+    std::set<const ReferenceBlock*> blocks;
+    for (const auto& [id, sequence] : live_) {
+      if (sequence.is_swapped != swapped) continue;
+      for (const auto& table : sequence.tables) {
+        for (const auto& block : table) blocks.insert(block.get());
+      }
+    }
+    return blocks;
+  }
   [[nodiscard]] std::size_t Covering(std::size_t tokens, std::size_t g) const {
     const auto size = static_cast<std::size_t>(block_sizes_[g]);
     return (tokens + size - 1) / size;
@@ -153,6 +198,8 @@ class ReferenceManager {
   std::int64_t watermark_;
   std::int64_t max_tokens_;
   std::map<Id, ReferenceSequence> live_;
+  std::vector<std::shared_ptr<ReferenceBlock>> read_;  // in this step
+  std::vector<std::shared_ptr<ReferenceBlock>> gone_;  // scratch
 };
 
 struct Workload {
@@ -162,6 +209,7 @@ struct Workload {
   std::int32_t max_sequences = 0;
   std::int32_t max_tokens = 0;
   double watermark = 0.0;
+  std::int32_t num_swap_blocks = 0;
 
   friend void PrintTo(const Workload& workload, std::ostream* out) {
     *out << workload.name;
@@ -174,6 +222,9 @@ struct Snapshot {
   std::vector<std::vector<DirtyRange>> dirty;             // [groups]
   std::vector<BlockId> free;
   std::vector<BlockCopy> copies;
+  std::vector<BlockSwap> swap_outs;
+  std::vector<BlockSwap> swap_ins;
+  BlockCount free_swap_blocks;
   std::int32_t num_sequences = 0;
   friend bool operator==(const Snapshot&, const Snapshot&) = default;
 };
@@ -193,6 +244,8 @@ class KvCacheManagerModelTest
             static_cast<std::size_t>(workload_.num_blocks),
             std::vector<Content>(static_cast<std::size_t>(*std::max_element(
                 workload_.block_sizes.begin(), workload_.block_sizes.end())))),
+        swap_memory_(static_cast<std::size_t>(workload_.num_swap_blocks + 1),
+                     std::vector<Content>(memory_[0].size())),
         mirrors_(workload_.block_sizes.size()) {}
 
   static KvCacheManagerOptions Options(const Workload& workload) {
@@ -205,6 +258,7 @@ class KvCacheManagerModelTest
     }
     options.max_sequence_tokens = TokenCount(workload.max_tokens);
     options.max_sequences = workload.max_sequences;
+    options.num_swap_blocks = BlockCount(workload.num_swap_blocks);
     return options;
   }
 
@@ -216,6 +270,27 @@ class KvCacheManagerModelTest
     auto it = reference_.live().begin();
     std::advance(it, Below(std::ssize(reference_.live())));
     return SequenceId(it->first);
+  }
+  // Nothing but a swap-in or its release changes a sequence that is swapped
+  // out. Whether `id` is one.
+  bool IsRefused(SequenceId id) {
+    if (!reference_.Get(id.value()).is_swapped) return false;
+    constexpr auto kFailedPrecondition = absl::StatusCode::kFailedPrecondition;
+    const Snapshot before = Observe();
+    const TokenCount tokens = manager_.num_tokens(id);
+    EXPECT_EQ(manager_.TryAppend(id, TokenCount(Below(2))).status().code(),
+              kFailedPrecondition);
+    EXPECT_EQ(
+        manager_.TryAppend(id, TokenCount(0), AppendOptions{}).status().code(),
+        kFailedPrecondition);
+    EXPECT_EQ(manager_.Truncate(id, tokens).code(), kFailedPrecondition);
+    EXPECT_EQ(manager_.Rewind(id, TokenCount(0)).code(), kFailedPrecondition);
+    EXPECT_EQ(manager_.Retract(id, tokens).code(), kFailedPrecondition);
+    EXPECT_EQ(manager_.Fork(id).status().code(), kFailedPrecondition);
+    EXPECT_EQ(manager_.TrySwapOut(id).status().code(), kFailedPrecondition);
+    EXPECT_TRUE(manager_.block_table(id).empty());
+    EXPECT_EQ(Observe(), before);
+    return true;
   }
 
   Snapshot Observe() const {
@@ -231,6 +306,11 @@ class KvCacheManagerModelTest
     }
     snapshot.free = manager_.pool().FreeBlocks();
     snapshot.copies.assign(manager_.copies().begin(), manager_.copies().end());
+    snapshot.swap_outs.assign(manager_.swap_outs().begin(),
+                              manager_.swap_outs().end());
+    snapshot.swap_ins.assign(manager_.swap_ins().begin(),
+                             manager_.swap_ins().end());
+    snapshot.free_swap_blocks = manager_.num_free_swap_blocks();
     snapshot.num_sequences = manager_.num_sequences();
     return snapshot;
   }
@@ -250,6 +330,7 @@ class KvCacheManagerModelTest
 
   void Append() {
     const SequenceId id = AnyLive();
+    if (IsRefused(id)) return;
     const std::int64_t room =
         workload_.max_tokens - manager_.num_tokens(id).value();
     const std::int64_t count =
@@ -280,6 +361,7 @@ class KvCacheManagerModelTest
 
   void Cut(bool keep_blocks) {
     const SequenceId id = AnyLive();
+    if (IsRefused(id)) return;
     const std::int64_t tokens = Below(manager_.num_tokens(id).value() + 1);
     const absl::Status status = keep_blocks
                                     ? manager_.Rewind(id, TokenCount(tokens))
@@ -294,6 +376,7 @@ class KvCacheManagerModelTest
 
   void Fork() {
     const SequenceId id = AnyLive();
+    if (IsRefused(id)) return;
     // The tokens of a fork are in the blocks that it shares: they must have
     // been written.
     const ReferenceSequence& parent = reference_.Get(id.value());
@@ -317,6 +400,99 @@ class KvCacheManagerModelTest
     stale_.push_back(id);
   }
 
+  // Some that are swapped out, or that are not.
+  std::vector<SequenceId> AnyOf(bool swapped) {
+    std::vector<SequenceId> ids;
+    const std::int64_t most = 1 + Below(4);
+    for (const auto& [id, sequence] : reference_.live()) {
+      if (sequence.is_swapped == swapped && std::ssize(ids) < most &&
+          OneIn(2)) {
+        ids.push_back(SequenceId(id));
+      }
+    }
+    std::shuffle(ids.begin(), ids.end(), random_);
+    return ids;
+  }
+  static std::vector<ReferenceManager::Id> Values(
+      const std::vector<SequenceId>& ids) {
+    std::vector<ReferenceManager::Id> values;
+    for (const SequenceId id : ids) values.push_back(id.value());
+    return values;
+  }
+
+  void SwapOut() {
+    const std::vector<SequenceId> ids = AnyOf(/*swapped=*/false);
+    // Their tokens must have been written, as for a fork: or they are not
+    // theirs, where the step has only planned them.
+    for (const SequenceId id : ids) {
+      const ReferenceSequence& sequence = reference_.Get(id.value());
+      if (sequence.written == sequence.tokens.size()) continue;
+      if (OneIn(2)) {
+        EndStep();
+        break;
+      }
+      const std::size_t written = sequence.written;
+      ASSERT_TRUE(
+          manager_.Retract(id, TokenCount(static_cast<std::int64_t>(written)))
+              .ok());
+      reference_.Truncate(id.value(), written);
+    }
+    const Snapshot before = Observe();
+    const absl::StatusOr<bool> granted = manager_.TrySwapOut(ids);
+    if (absl::IsFailedPrecondition(granted.status())) {
+      ASSERT_FALSE(manager_.swap_ins().empty()) << granted.status();
+      ASSERT_EQ(Observe(), before);
+      EndStep();
+      return;
+    }
+    ASSERT_TRUE(granted.ok()) << granted.status();
+    const std::int64_t needed = reference_.NumHeld(Values(ids));
+    const std::int64_t free =
+        workload_.num_swap_blocks - reference_.num_swap_used();
+    ASSERT_EQ(*granted, workload_.num_swap_blocks > 0 && needed <= free);
+    if (!*granted) {
+      ASSERT_EQ(Observe(), before);
+      return;
+    }
+    reference_.Swap(Values(ids));
+    num_swapped_ += needed;
+  }
+
+  // And lengthens them: in total that takes what `BlocksToSwapIn` said.
+  void SwapIn() {
+    const std::vector<SequenceId> ids = AnyOf(/*swapped=*/true);
+    std::vector<TokenCount> counts;
+    for (const SequenceId id : ids) {
+      counts.emplace_back(Below(std::min<std::int64_t>(
+          workload_.max_tokens - manager_.num_tokens(id).value() + 1, 12)));
+    }
+    const BlockCount all = manager_.BlocksToSwapIn(ids, counts);
+    std::set<BlockId> copied;  // and free
+    for (const BlockCopy& copy : manager_.copies()) {
+      for (const BlockId block : {copy.source, copy.destination}) {
+        if (manager_.pool().ref_count(block) == 0) copied.insert(block);
+      }
+    }
+    const std::int64_t needed = reference_.NumHeld(Values(ids));
+    const std::int64_t free = manager_.pool().num_free().value();
+    const Snapshot before = Observe();
+    const absl::StatusOr<bool> granted = manager_.TrySwapIn(ids);
+    ASSERT_TRUE(granted.ok()) << granted.status();
+    ASSERT_EQ(*granted, needed + std::ssize(copied) <= free);
+    if (!*granted) {
+      ASSERT_EQ(Observe(), before);
+      return;
+    }
+    reference_.Swap(Values(ids));
+    if (ids.empty() || all.value() > free || OneIn(3)) return;
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      ASSERT_TRUE(reference_.TryAppend(ids[i].value(), counts[i].value(), {},
+                                       ++unique_));
+      ASSERT_EQ(*manager_.TryAppend(ids[i], counts[i]), true);
+    }
+    ASSERT_EQ(manager_.pool().num_free(), BlockCount(free) - all);
+  }
+
   void Misuse() {
     const Snapshot before = Observe();
     const SequenceId stale =
@@ -335,11 +511,20 @@ class KvCacheManagerModelTest
       ASSERT_EQ(manager_.Truncate(stale, TokenCount(0)).code(), kNotFound);
       ASSERT_EQ(manager_.Rewind(stale, TokenCount(0)).code(), kNotFound);
       ASSERT_EQ(manager_.Fork(stale).status().code(), kNotFound);
+      ASSERT_EQ(manager_.TrySwapOut(stale).status().code(), kNotFound);
+      ASSERT_EQ(manager_.TrySwapIn(stale).status().code(), kNotFound);
       ASSERT_EQ(manager_.Release(stale).code(), kNotFound);
     }
     if (!reference_.live().empty()) {
       constexpr absl::StatusCode kOutOfRange = absl::StatusCode::kOutOfRange;
       const SequenceId id = AnyLive();
+      if (IsRefused(id)) return;
+      ASSERT_EQ(manager_.TrySwapIn(id).status().code(),
+                absl::StatusCode::kFailedPrecondition);
+      if (manager_.swap_ins().empty()) {
+        ASSERT_EQ(manager_.TrySwapOut(std::vector{id, id}).status().code(),
+                  absl::StatusCode::kInvalidArgument);
+      }
       const TokenCount tokens = manager_.num_tokens(id);
       const TokenCount beyond =
           manager_.max_sequence_tokens() - tokens + TokenCount(1 + Below(5));
@@ -360,6 +545,22 @@ class KvCacheManagerModelTest
 
   // What an engine does with what the operations have asked for.
   void EndStep() {
+    for (const BlockSwap& swap : manager_.swap_outs()) {
+      std::copy_n(Memory(swap.block).begin(), swap.num_tokens,
+                  SwapMemory(swap.swap_block).begin());
+    }
+    for (const BlockSwap& swap : manager_.swap_ins()) {
+      std::copy_n(SwapMemory(swap.swap_block).begin(), swap.num_tokens,
+                  Memory(swap.block).begin());
+    }
+    // Nobody reads there again, but for those that were left behind.
+    if (std::none_of(reference_.live().begin(), reference_.live().end(),
+                     [](const auto& live) { return live.second.is_swapped; })) {
+      for (std::vector<Content>& block : swap_memory_) {
+        std::fill(block.begin(), block.end(), 0);
+      }
+    }
+    reference_.EndStep();
     for (const BlockCopy& copy : manager_.copies()) {
       const auto& source = Memory(copy.source);
       std::copy_n(source.begin(), copy.num_tokens,
@@ -369,6 +570,7 @@ class KvCacheManagerModelTest
     UploadDirtyRanges();
     std::set<std::pair<BlockId, std::int64_t>> slots_written;
     for (auto& [id, sequence] : reference_.live()) {
+      if (sequence.is_swapped) continue;
       for (int g = 0; g < manager_.num_groups(); ++g) {
         const std::int64_t size = manager_.block_size(g).value();
         std::vector<std::int64_t> slots(sequence.tokens.size() -
@@ -387,7 +589,7 @@ class KvCacheManagerModelTest
       sequence.written = sequence.tokens.size();
     }
     for (const auto& [id, sequence] : reference_.live()) {
-      ReadBack(SequenceId(id), sequence);
+      if (!sequence.is_swapped) ReadBack(SequenceId(id), sequence);
     }
     CheckCsr();
   }
@@ -429,7 +631,7 @@ class KvCacheManagerModelTest
   void CheckCsr() {
     std::vector<SequenceId> batch;
     for (const auto& [id, sequence] : reference_.live()) {
-      if (!OneIn(3)) batch.push_back(SequenceId(id));
+      if (!sequence.is_swapped && !OneIn(3)) batch.push_back(SequenceId(id));
     }
     std::shuffle(batch.begin(), batch.end(), random_);
     for (int g = 0; g < manager_.num_groups(); ++g) {
@@ -458,6 +660,9 @@ class KvCacheManagerModelTest
   void Compare() {
     ASSERT_EQ(manager_.num_sequences(), std::ssize(reference_.live()));
     ASSERT_EQ(manager_.pool().num_used().value(), reference_.num_used());
+    ASSERT_EQ(
+        (manager_.num_swap_blocks() - manager_.num_free_swap_blocks()).value(),
+        reference_.num_swap_used());
     // The blocks of both sides correspond one to one, and have as many owners.
     std::map<BlockId, const ReferenceBlock*> block_of;
     std::map<const ReferenceBlock*, BlockId> id_of;
@@ -465,6 +670,8 @@ class KvCacheManagerModelTest
       const SequenceId id(value);
       ASSERT_TRUE(manager_.IsLive(id));
       ASSERT_EQ(manager_.num_tokens(id).value(), std::ssize(sequence.tokens));
+      ASSERT_EQ(manager_.IsSwapped(id), sequence.is_swapped);
+      if (sequence.is_swapped) continue;
       const std::int64_t covered =
           std::min(std::ssize(sequence.tokens) + Below(40),
                    std::int64_t{workload_.max_tokens});
@@ -492,6 +699,9 @@ class KvCacheManagerModelTest
   std::vector<Content>& Memory(BlockId block) {
     return memory_[static_cast<std::size_t>(block.value())];
   }
+  std::vector<Content>& SwapMemory(BlockId block) {
+    return swap_memory_[static_cast<std::size_t>(block.value())];
+  }
   static Content InGroup(Content token, int group) {
     return Mix(token, static_cast<Content>(group) + 100);
   }
@@ -505,6 +715,8 @@ class KvCacheManagerModelTest
   std::vector<SequenceId> stale_;
   // The fake device: a block holds what was written last, of whichever group.
   std::vector<std::vector<Content>> memory_;        // [blocks][slots]
+  std::vector<std::vector<Content>> swap_memory_;   // [blocks][slots]
+  std::int64_t num_swapped_ = 0;                    // blocks
   std::vector<std::vector<std::int32_t>> mirrors_;  // [groups]
   CsrBlockTables csr_;
 };
@@ -514,8 +726,10 @@ TEST_P(KvCacheManagerModelTest, EverySequenceReadsBackItsOwnTokens) {
   std::discrete_distribution<int> operations;
   for (int i = 0; i < kOperations; ++i) {
     if (i % 500 == 0) {
-      // Add, append, truncate, rewind, fork, release, misuse, end of step.
+      // Add, append, truncate, rewind, fork, release, misuse, end of step,
+      // swap out, swap in.
       std::vector<double> weights = {1, 8, 1, 1, 2, 1, 0.5, 4};
+      if (workload_.num_swap_blocks > 0) weights.insert(weights.end(), {2, 3});
       for (double& weight : weights) {
         weight *= std::uniform_real_distribution<>(0.2, 1.0)(random_);
       }
@@ -535,6 +749,10 @@ TEST_P(KvCacheManagerModelTest, EverySequenceReadsBackItsOwnTokens) {
       Release();
     } else if (operation == 6) {
       Misuse();
+    } else if (operation == 8) {
+      SwapOut();
+    } else if (operation == 9) {
+      SwapIn();
     } else {
       EndStep();
     }
@@ -543,6 +761,7 @@ TEST_P(KvCacheManagerModelTest, EverySequenceReadsBackItsOwnTokens) {
   }
   while (!reference_.live().empty()) Release();
   EXPECT_EQ(manager_.pool().num_used(), BlockCount(0));
+  EXPECT_EQ(num_swapped_ > 0, workload_.num_swap_blocks > 0);
   EndStep();
 }
 
@@ -555,7 +774,11 @@ INSTANTIATE_TEST_SUITE_P(
                             "OneGroupOfLargeBlocks", {16}, 24, 10, 70, 0.2},
                         Workload{"TwoGroups", {4, 8}, 70, 10, 60, 0.1},
                         Workload{"ThreeGroups", {16, 3, 1}, 150, 8, 50},
-                        Workload{"TinyPool", {4, 2}, 9, 6, 40, 0.3}),
+                        Workload{"TinyPool", {4, 2}, 9, 6, 40, 0.3},
+                        Workload{"Swap", {4}, 40, 10, 50, 0, 60},
+                        Workload{"SwapOfGroups", {4, 3}, 40, 8, 40, 0.1, 50},
+                        Workload{"SwapTinyPool", {4, 2}, 12, 6, 40, 0, 15},
+                        Workload{"SwapTinySpace", {4}, 30, 8, 40, 0, 5}),
         testing::Values(1, 20240607)),
     [](const auto& info) {
       return std::get<0>(info.param).name + "Seed" +

@@ -538,11 +538,14 @@ class ReferenceManager {
     for (const auto& [g, i] : equal) {
       int& block = sequence.tables[g][static_cast<std::size_t>(i)];
       const int own = block;
-      block = cached_
-                  .at({sequence.contents[static_cast<std::size_t>(
-                           (i + 1) * Size(g) - 1)],
-                       static_cast<int>(g)})
-                  .front();
+      const int indexed = cached_
+                              .at({sequence.contents[static_cast<std::size_t>(
+                                       (i + 1) * Size(g) - 1)],
+                                   static_cast<int>(g)})
+                              .front();
+      // It would take a block, and others would keep theirs.
+      if (At(own).ref > 1 && At(indexed).ref == 0) continue;
+      block = indexed;
       Touch(block);
       Free({own});
     }

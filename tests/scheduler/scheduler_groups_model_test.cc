@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Random requests with one or several sequences, in pools so small that groups
-// are preempted, one step or several at a time. A naive model knows which
-// tokens each sequence has and how many of them are computed; a fake device
-// does what each plan says, and each sequence must find its own tokens before
-// each token that it computes:
+// are preempted, by recompute or by swap, one step or several at a time. A
+// naive model knows which tokens each sequence has and how many of them are
+// computed; a fake engine does what each plan says, on bytes, and each sequence
+// must find its own tokens before each token that it computes:
 //   a group is in a step as a whole, samples as a whole, and is preempted as a
 //   whole; its prompt is computed once, by one sequence;
+//   who is swapped out loses no token, and comes back before all others;
 //   what finishes is what the model says, and every request does.
 
 #include <algorithm>
@@ -24,6 +25,7 @@
 #include "gtest/gtest.h"
 
 #include "pagedkv/scheduler.h"
+#include "tests/scheduler/engine_memory.h"
 #include "tests/support/kv_cache_groups.h"
 
 namespace pagedkv {
@@ -42,6 +44,7 @@ struct Workload {
   PrefixCacheOptions cache = {};
   SchedulerOptions scheduler = {};
   double watermark = 0;
+  int num_swap_blocks = 0;  // with some, preemption is by swap
   // Resumed, some sequence finds output of its own in the prefix cache.
   bool finds_output = false;
   friend void PrintTo(const Workload& workload, std::ostream* out) {
@@ -66,6 +69,7 @@ struct Model {
   bool runs = false;
   bool has_spread = false;  // each text has a sequence
   bool was_preempted = false;
+  bool is_swapped = false;
   std::map<std::int32_t, Text> texts;  // by index, those that have not ended
 
   [[nodiscard]] std::int32_t num_places() const {
@@ -81,13 +85,6 @@ class SchedulerGroupsModelTest : public testing::TestWithParam<Workload> {
  protected:
   static constexpr std::int32_t kMaxTokens = 40;
 
-  // A token with all before it, so that content tells where it belongs.
-  struct Cell {
-    std::uint64_t content = 0;
-    std::size_t group = 99;
-    friend bool operator==(Cell, Cell) = default;
-  };
-
   SchedulerGroupsModelTest()
       : workload_(GetParam()),
         cache_(*KvCacheManager::Create(
@@ -98,10 +95,12 @@ class SchedulerGroupsModelTest : public testing::TestWithParam<Workload> {
              .max_sequence_tokens = TokenCount(kMaxTokens),
              .max_sequences = 12,
              .max_in_flight_tokens = workload_.scheduler.max_num_batched_tokens,
-             .prefix_cache = workload_.cache})),
+             .num_swap_blocks = BlockCount(workload_.num_swap_blocks),
+             .prefix_cache = workload_.cache,
+             .list_fresh_blocks = !workload_.cache.partial_block_reuse})),
         scheduler_(*Scheduler::Create(workload_.scheduler, cache_)),
-        memory_(static_cast<std::size_t>(workload_.num_blocks),
-                std::vector<Cell>(16)) {
+        memory_(workload_.groups, BlockCount(workload_.num_blocks),
+                BlockCount(workload_.num_swap_blocks)) {
     std::printf("seed %d\n", static_cast<int>(kSeed));
   }
 
@@ -179,6 +178,18 @@ class SchedulerGroupsModelTest : public testing::TestWithParam<Workload> {
     for (const Preemption& preemption : plan.preempted) {
       Model& model = live_.at(preemption.request);
       ASSERT_TRUE(model.runs);
+      model.runs = false;
+      model.was_preempted = true;
+      num_group_preemptions_ += model.num_places() > 1 ? 1 : 0;
+      if (preemption.mode == PreemptionMode::kSwap) {
+        ASSERT_EQ(workload_.scheduler.preemption, PreemptionMode::kSwap);
+        ASSERT_EQ(preemption.tokens_lost, TokenCount(0));
+        ASSERT_EQ(scheduler_.SequenceOf(preemption.request), std::nullopt);
+        ASSERT_FALSE(plan.swap_out.empty());
+        model.is_swapped = true;
+        ++num_swapped_out_;
+        continue;
+      }
       std::int32_t lost = 0;
       if (model.has_spread) lost = model.prompt;
       for (auto& [index, text] : model.texts) {
@@ -186,9 +197,8 @@ class SchedulerGroupsModelTest : public testing::TestWithParam<Workload> {
         text.computed = 0;
       }
       ASSERT_EQ(preemption.tokens_lost, TokenCount(lost));
-      num_group_preemptions_ += model.num_places() > 1 ? 1 : 0;
-      model.runs = model.has_spread = false;
-      model.was_preempted = true;
+      num_recomputed_ += lost > 0 ? 1 : 0;
+      model.has_spread = false;
     }
   }
 
@@ -203,8 +213,15 @@ class SchedulerGroupsModelTest : public testing::TestWithParam<Workload> {
       ASSERT_FALSE(model.runs);
       ASSERT_EQ(entries[0].kind == Kind::kResumed, model.was_preempted);
       model.runs = true;
-      model.texts.begin()->second.computed = entries[0].num_computed;
-      ASSERT_TRUE(workload_.prefix_caching || entries[0].num_computed == 0);
+      if (model.is_swapped) {
+        model.is_swapped = false;
+      } else {
+        for (const auto& [other, waiting] : live_) {
+          ASSERT_FALSE(waiting.is_swapped) << id << " overtakes " << other;
+        }
+        model.texts.begin()->second.computed = entries[0].num_computed;
+        ASSERT_TRUE(workload_.prefix_caching || entries[0].num_computed == 0);
+      }
     }
     ASSERT_TRUE(model.runs);
     if (!model.has_spread) {
@@ -220,6 +237,7 @@ class SchedulerGroupsModelTest : public testing::TestWithParam<Workload> {
       last_index = entry.sequence_index;
       ASSERT_EQ(entry.sequence, scheduler_.SequenceOf(id, last_index));
       ASSERT_EQ(entry.samples, samples) << id;
+      ASSERT_EQ(entry.kind, entries[0].kind) << id;
       Text& text = model.texts.at(last_index);
       ASSERT_EQ(entry.num_computed, text.computed) << id;
       ASSERT_GT(entry.num_tokens, 0);
@@ -265,10 +283,6 @@ class SchedulerGroupsModelTest : public testing::TestWithParam<Workload> {
     ASSERT_LE(places, workload_.scheduler.max_num_seqs);
   }
 
-  Cell& At(BlockId block, std::int64_t offset) {
-    return memory_[static_cast<std::size_t>(block.value())]
-                  [static_cast<std::size_t>(offset)];
-  }
   BlockId BlockOf(const ScheduledSequence& entry, std::size_t g,
                   std::int64_t position) {
     const int group = static_cast<int>(g);
@@ -293,11 +307,7 @@ class SchedulerGroupsModelTest : public testing::TestWithParam<Workload> {
   }
 
   void Execute(const StepPlan& plan) {
-    for (const BlockCopy& copy : plan.copies) {
-      for (std::int64_t i = 0; i < copy.num_tokens; ++i) {
-        At(copy.destination, i) = At(copy.source, i);
-      }
-    }
+    memory_.Move(plan);
     contents_.clear();
     for (std::size_t i = 0; i < plan.scheduled.size(); ++i) {
       const ScheduledSequence& entry = plan.scheduled[i];
@@ -321,6 +331,7 @@ class SchedulerGroupsModelTest : public testing::TestWithParam<Workload> {
       }
       slot += static_cast<std::size_t>(plan.num_tokens.value());
     }
+    memory_.OverwriteFree(cache_.pool());
   }
   void ExecuteGroup(const StepPlan& plan, std::int32_t step, std::size_t g,
                     std::span<const std::int64_t> slots) {
@@ -337,16 +348,17 @@ class SchedulerGroupsModelTest : public testing::TestWithParam<Workload> {
       const std::int64_t end = begin + entry.num_tokens;
       if (is_state) {
         if (const std::int64_t last = begin - 1; last >= 0) {
-          ASSERT_EQ(At(BlockOf(entry, g, last), 0), cell(last)) << "state";
+          ASSERT_EQ(memory_.Read(BlockOf(entry, g, last), 0), cell(last))
+              << "state";
         }
-        At(BlockOf(entry, g, end - 1), 0) = cell(end - 1);
+        memory_.Write(BlockOf(entry, g, end - 1), 0, cell(end - 1));
         continue;
       }
       for (std::int64_t p = begin; p < end; ++p, ++slot) {
         const std::int64_t where = slots[slot];
         ASSERT_GE(where, size) << "in the null block";
-        At(BlockId(static_cast<std::int32_t>(where / size)), where % size) =
-            cell(p);
+        memory_.Write(BlockId(static_cast<std::int32_t>(where / size)),
+                      where % size, cell(p));
       }
     }
     if (is_state) return;
@@ -356,7 +368,7 @@ class SchedulerGroupsModelTest : public testing::TestWithParam<Workload> {
       const std::int64_t end = begin + entry.num_tokens;
       for (std::int64_t p = FirstVisible(group, begin); p < end; ++p) {
         const Cell expected{contents_[i][static_cast<std::size_t>(p)], g};
-        ASSERT_EQ(At(BlockOf(entry, g, p), p % size), expected)
+        ASSERT_EQ(memory_.Read(BlockOf(entry, g, p), p % size), expected)
             << entry.request << "." << entry.sequence_index << ", token " << p
             << " of " << end << ", group " << g;
       }
@@ -545,12 +557,14 @@ class SchedulerGroupsModelTest : public testing::TestWithParam<Workload> {
   std::mt19937_64 random_{kSeed};
   KvCacheManager cache_;
   Scheduler scheduler_;
-  std::vector<std::vector<Cell>> memory_;
+  EngineMemory memory_;
   std::uint64_t next_id_ = 1;
   std::map<RequestId, Model> live_;
   std::set<RequestId> scheduled_;  // in this step
   std::vector<RequestId> spread_;  // by this step, resumed
   std::int64_t num_group_preemptions_ = 0;
+  std::int64_t num_swapped_out_ = 0;  // requests
+  std::int64_t num_recomputed_ = 0;   // requests that had computed something
   std::int64_t num_found_ = 0;
   std::int64_t num_steps_saved_ = 0;  // by plans of several
   std::int64_t num_early_stops_ = 0;  // by a stop token in such a plan
@@ -579,6 +593,12 @@ TEST_P(SchedulerGroupsModelTest, EverySequenceFindsItsOwnTokensAndFinishes) {
   EXPECT_GE(num_found_, workload_.finds_output ? 1 : 0);
   EXPECT_EQ(cache_.pool().num_used(), BlockCount(0));
   EXPECT_EQ(cache_.num_sequences(), 0);
+  EXPECT_EQ(num_swapped_out_ > 0, workload_.num_swap_blocks > 0);
+  // Where the swap space is too small for some.
+  EXPECT_EQ(num_recomputed_ > 0,
+            workload_.num_swap_blocks < workload_.num_blocks);
+  Step(/*disturb=*/false);  // the last swap blocks that were read are free
+  EXPECT_EQ(cache_.num_free_swap_blocks(), cache_.num_swap_blocks());
 }
 
 SchedulerOptions By(SchedulingPolicy policy, int budget,
@@ -668,11 +688,28 @@ std::vector<Workload> Workloads() {
   };
 }
 
+// The same, by swap, in turns with a swap space for all and for few blocks.
+std::vector<Workload> SwapWorkloads() {
+  std::vector<Workload> workloads = Workloads();
+  bool is_tiny = false;
+  for (Workload& workload : workloads) {
+    workload.scheduler.preemption = PreemptionMode::kSwap;
+    workload.num_swap_blocks =
+        is_tiny ? 5 : static_cast<int>(8 * workload.num_blocks);
+    workload.finds_output = false;
+    is_tiny = !is_tiny;
+  }
+  return workloads;
+}
+
+std::string NameOf(const testing::TestParamInfo<Workload>& info) {
+  return info.param.name;
+}
+
 INSTANTIATE_TEST_SUITE_P(Random, SchedulerGroupsModelTest,
-                         testing::ValuesIn(Workloads()),
-                         [](const testing::TestParamInfo<Workload>& info) {
-                           return info.param.name;
-                         });
+                         testing::ValuesIn(Workloads()), NameOf);
+INSTANTIATE_TEST_SUITE_P(Swap, SchedulerGroupsModelTest,
+                         testing::ValuesIn(SwapWorkloads()), NameOf);
 
 }  // namespace
 }  // namespace pagedkv

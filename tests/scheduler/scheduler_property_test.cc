@@ -5,6 +5,7 @@
 // the scheduler; each plan must agree with them:
 //   budget, number of sequences, thresholds and chunks are respected;
 //   admission, preemption and resumption follow the order of the policy;
+//   who computed something is swapped out if and only if there is room for it;
 //   no slot is written twice in a step, each is the one that the table names,
 //   and every running request still has what was computed for it;
 //   every request finishes, and then no block is lost.
@@ -29,6 +30,7 @@ namespace pagedkv {
 namespace {
 
 constexpr TokenId kStopToken = 7;
+constexpr std::int64_t kPlenty = 1000;  // swap blocks for all that ever run
 
 struct Workload {
   std::string name;
@@ -40,6 +42,7 @@ struct Workload {
   std::int32_t max_output = 0;
   double watermark = 0.0;
   bool is_tight = true;  // some requests are preempted
+  std::int64_t num_swap_blocks = 0;
 
   friend void PrintTo(const Workload& workload, std::ostream* out) {
     *out << workload.name;
@@ -59,6 +62,7 @@ struct ModelRequest {
   std::int32_t tokens = 0;    // known
   std::int32_t computed = 0;  // of them
   bool was_preempted = false;
+  bool is_swapped = false;
   bool in_plan = false;
   SequenceId sequence;
 };
@@ -77,6 +81,8 @@ class SchedulerPropertyTest
       const auto slots = static_cast<std::size_t>(workload_.num_blocks * size);
       written_in_step_.emplace_back(slots, -1);
       content_.emplace_back(slots);
+      swap_content_.emplace_back(
+          static_cast<std::size_t>((workload_.num_swap_blocks + 1) * size));
     }
   }
 
@@ -89,6 +95,7 @@ class SchedulerPropertyTest
       options.groups.push_back({.block_size = BlockSize(size)});
     }
     options.max_sequence_tokens = TokenCount(workload.max_sequence_tokens);
+    options.num_swap_blocks = BlockCount(workload.num_swap_blocks);
     return options;
   }
 
@@ -109,17 +116,22 @@ class SchedulerPropertyTest
            std::tuple(y.priority, y.arrival, y.id);
   }
 
+  // Who is swapped out is among the first.
   void Enqueue(RequestId id, bool in_front) {
+    const auto first_other = std::partition_point(
+        waiting_.begin(), waiting_.end(),
+        [this](RequestId other) { return Get(other).is_swapped; });
+    const bool is_swapped = Get(id).is_swapped;
+    const auto begin = is_swapped ? waiting_.begin() : first_other;
+    const auto end = is_swapped ? first_other : waiting_.end();
     if (!IsFcfs()) {
-      waiting_.insert(std::upper_bound(waiting_.begin(), waiting_.end(), id,
+      waiting_.insert(std::upper_bound(begin, end, id,
                                        [this](RequestId a, RequestId b) {
                                          return IsMoreImportant(a, b);
                                        }),
                       id);
-    } else if (in_front) {
-      waiting_.push_front(id);
     } else {
-      waiting_.push_back(id);
+      waiting_.insert(in_front ? begin : end, id);
     }
   }
 
@@ -178,6 +190,7 @@ class SchedulerPropertyTest
   }
 
   void End(RequestId id) {
+    if (Get(id).is_swapped) swap_blocks_ -= BlocksOf(Get(id));
     std::erase(waiting_, id);
     std::erase(running_, id);
     live_.erase(id);
@@ -224,13 +237,30 @@ class SchedulerPropertyTest
       // Alone, a request has room: else it would have been refused.
       ASSERT_GT(running_.size(), 1u);
       ModelRequest& request = Get(preemption.request);
-      ASSERT_EQ(preemption.tokens_lost, TokenCount(request.computed));
       ASSERT_GT(preemption.blocks_needed, preemption.blocks_free);
-      request.computed = 0;
+      request.is_swapped =
+          options_.preemption == PreemptionMode::kSwap &&
+          request.computed > 0 &&
+          swap_blocks_ + BlocksOf(request) <= workload_.num_swap_blocks;
+      ASSERT_EQ(preemption.mode, request.is_swapped
+                                     ? PreemptionMode::kSwap
+                                     : PreemptionMode::kRecompute);
+      if (request.is_swapped) {
+        ASSERT_EQ(preemption.tokens_lost, TokenCount(0));
+        swap_blocks_ += BlocksOf(request);
+        ++num_swapped_;
+      } else {
+        ASSERT_EQ(preemption.tokens_lost, TokenCount(request.computed));
+        num_recomputed_ += request.computed > 0 ? 1 : 0;
+        request.computed = 0;
+      }
       request.was_preempted = true;
       running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(victim));
       Enqueue(preemption.request, /*in_front=*/true);
     }
+  }
+  std::int64_t BlocksOf(const ModelRequest& request) const {
+    return cache_.BlocksFor(TokenCount(request.computed)).value();
   }
 
   void CheckScheduled(const StepPlan& plan) {
@@ -253,6 +283,11 @@ class SchedulerPropertyTest
         waiting_.pop_front();
         running_.push_back(entry.request);
         next_running = running_.size();
+        if (request.is_swapped) {
+          ASSERT_EQ(entry.sequence, request.sequence);
+          read_blocks_ += BlocksOf(request);
+          request.is_swapped = false;
+        }
         request.sequence = entry.sequence;
         ASSERT_EQ(entry.kind == ScheduledSequence::Kind::kResumed,
                   request.was_preempted);
@@ -306,10 +341,11 @@ class SchedulerPropertyTest
     if (waiting_.empty()) return;
     const ModelRequest& head = Get(waiting_.front());
     const TokenCount budget = options_.max_num_batched_tokens - plan.num_tokens;
-    const TokenCount chunk = TokenCount(Chunk(head.tokens));
-    const BlockCount needed = cache_.BlocksFor(options_.reserve_full_prompt
-                                                   ? TokenCount(head.tokens)
-                                                   : std::min(chunk, budget));
+    const TokenCount computed(head.computed);  // swapped out, or 0
+    const TokenCount chunk(Chunk(head.tokens - head.computed));
+    const BlockCount needed = cache_.BlocksFor(
+        options_.reserve_full_prompt ? TokenCount(head.tokens)
+                                     : computed + std::min(chunk, budget));
     const BlockCount free = cache_.pool().num_free();
     switch (plan.admission_block) {
       case AdmissionBlock::kPreempted:
@@ -353,6 +389,16 @@ class SchedulerPropertyTest
   // Takes the deltas over and writes the step's tokens.
   void Execute(const StepPlan& plan) {
     ASSERT_TRUE(plan.copies.empty());
+    for (const BlockSwap& swap : plan.swap_out) {
+      std::copy_n(SlotOf(content_, swap.group, swap.block), swap.num_tokens,
+                  SlotOf(swap_content_, swap.group, swap.swap_block));
+    }
+    for (const BlockSwap& swap : plan.swap_in) {
+      std::copy_n(SlotOf(swap_content_, swap.group, swap.swap_block),
+                  swap.num_tokens, SlotOf(content_, swap.group, swap.block));
+    }
+    ASSERT_EQ(plan.swap_in.size(), static_cast<std::size_t>(read_blocks_));
+    swap_blocks_ -= std::exchange(read_blocks_, 0);
     ASSERT_EQ(plan.slot_mapping.size(), workload_.block_sizes.size());
     for (std::size_t g = 0; g < plan.slot_mapping.size(); ++g) {
       const auto group = static_cast<int>(g);
@@ -384,6 +430,14 @@ class SchedulerPropertyTest
       }
       if (IsCheckedStep()) ReadBack(plan, g, dense);
     }
+  }
+
+  using Contents = std::vector<std::vector<std::pair<RequestId, std::int32_t>>>;
+  std::pair<RequestId, std::int32_t>* SlotOf(Contents& contents,
+                                             std::int32_t group,
+                                             BlockId block) const {
+    const auto g = static_cast<std::size_t>(group);
+    return contents[g].data() + block.value() * workload_.block_sizes[g];
   }
 
   std::int64_t MirroredSlot(std::size_t g, const DenseBlockTables& dense,
@@ -456,6 +510,8 @@ class SchedulerPropertyTest
   Scheduler scheduler_;
   std::int64_t step_ = 0;
   std::int64_t num_preempted_ = 0;
+  std::int64_t num_swapped_ = 0;     // of them
+  std::int64_t num_recomputed_ = 0;  // of them, and had something to lose
 
   // The model of the queues.
   std::uint64_t next_id_ = 1;
@@ -463,15 +519,18 @@ class SchedulerPropertyTest
   std::deque<RequestId> waiting_;
   std::vector<RequestId> running_;
   std::vector<RequestId> ended_;  // since the last plan
+  std::int64_t swap_blocks_ = 0;  // in use
+  std::int64_t read_blocks_ = 0;  // of them, by the plan under way
 
   // The engine, for each group.
   std::vector<std::vector<std::int32_t>> mirrors_;
   std::vector<std::vector<std::int64_t>> written_in_step_;  // by slot
-  std::vector<std::vector<std::pair<RequestId, std::int32_t>>> content_;
+  Contents content_;
+  Contents swap_content_;
 };
 
 TEST_P(SchedulerPropertyTest, EveryRequestFinishesInOrderAndNoBlockIsLost) {
-  constexpr std::int64_t kSteps = 46'000;
+  const std::int64_t kSteps = workload_.num_swap_blocks > 0 ? 15'000 : 46'000;
   // Between idle and a queue that is never empty.
   std::int32_t most_live = 1;
   for (; step_ < kSteps; ++step_) {
@@ -487,6 +546,9 @@ TEST_P(SchedulerPropertyTest, EveryRequestFinishesInOrderAndNoBlockIsLost) {
     if (HasFatalFailure()) return;
   }
   EXPECT_EQ(num_preempted_ > 0, workload_.is_tight);
+  EXPECT_EQ(num_swapped_ > 0, workload_.num_swap_blocks > 0);
+  EXPECT_EQ(num_recomputed_ > 0,
+            workload_.is_tight && workload_.num_swap_blocks < kPlenty);
   EXPECT_EQ(cache_.pool().num_used(), BlockCount(0));
   EXPECT_EQ(cache_.num_sequences(), 0);
   const absl::Status invariants = scheduler_.CheckInvariants();
@@ -600,13 +662,33 @@ std::vector<Workload> Workloads() {
   };
 }
 
+// The tight ones by swap, in turns with room for all and for few blocks.
+std::vector<Workload> SwapWorkloads() {
+  std::vector<Workload> workloads = Workloads();
+  std::erase_if(workloads, [](const Workload& w) { return !w.is_tight; });
+  bool is_tiny = false;
+  for (Workload& workload : workloads) {
+    workload.scheduler.preemption = PreemptionMode::kSwap;
+    workload.num_swap_blocks = is_tiny ? 6 : kPlenty;
+    is_tiny = !is_tiny;
+  }
+  return workloads;
+}
+
+std::string NameOf(
+    const testing::TestParamInfo<std::tuple<Workload, std::uint64_t>>& info) {
+  return std::get<0>(info.param).name + "Seed" +
+         std::to_string(std::get<1>(info.param));
+}
+
 INSTANTIATE_TEST_SUITE_P(Options, SchedulerPropertyTest,
                          testing::Combine(testing::ValuesIn(Workloads()),
                                           testing::Values(1, 20240607)),
-                         [](const auto& info) {
-                           return std::get<0>(info.param).name + "Seed" +
-                                  std::to_string(std::get<1>(info.param));
-                         });
+                         NameOf);
+INSTANTIATE_TEST_SUITE_P(Swap, SchedulerPropertyTest,
+                         testing::Combine(testing::ValuesIn(SwapWorkloads()),
+                                          testing::Values(3)),
+                         NameOf);
 
 }  // namespace
 }  // namespace pagedkv

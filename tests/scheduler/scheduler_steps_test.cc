@@ -36,6 +36,7 @@ struct SetUp {
   std::vector<KvCacheGroupOptions> groups = {Full(4)};
   bool prefix_caching = false;
   double watermark = 0;
+  int num_swap_blocks = 0;
   SchedulerOptions scheduler = {.max_num_batched_tokens = TokenCount(64)};
 };
 
@@ -47,7 +48,8 @@ struct Rig {
                       .watermark = set_up.watermark},
              .groups = set_up.groups,
              .max_sequence_tokens = TokenCount(64),
-             .max_in_flight_tokens = set_up.scheduler.max_num_batched_tokens})),
+             .max_in_flight_tokens = set_up.scheduler.max_num_batched_tokens,
+             .num_swap_blocks = BlockCount(set_up.num_swap_blocks)})),
         scheduler(*Scheduler::Create(set_up.scheduler, cache)) {}
 
   void Submit(const Request& request) {
@@ -366,9 +368,13 @@ class SchedulerStepsPropertyTest : public testing::TestWithParam<Workload> {
     for (std::size_t i = 0; i < single.preempted.size(); ++i) {
       ASSERT_EQ(single.preempted[i].request, plan.preempted[i].request);
       ASSERT_EQ(single.preempted[i].tokens_lost, plan.preempted[i].tokens_lost);
+      ASSERT_EQ(single.preempted[i].mode, plan.preempted[i].mode);
+      num_swapped_ += plan.preempted[i].mode == PreemptionMode::kSwap ? 1 : 0;
       ASSERT_EQ(single.preempted[i].blocks_free, plan.preempted[i].blocks_free);
     }
     ASSERT_EQ(single.copies.size(), first * plan.copies.size());
+    ASSERT_EQ(single.swap_out.size(), first * plan.swap_out.size());
+    ASSERT_EQ(single.swap_in.size(), first * plan.swap_in.size());
     ASSERT_EQ(single.ended.size(), first * plan.ended.size());
     // What is free after it follows from the lengths.
     if (workload_.is_exact) {
@@ -449,6 +455,7 @@ class SchedulerStepsPropertyTest : public testing::TestWithParam<Workload> {
   std::vector<RequestId> live_;
   AdmissionBlock last_block_ = AdmissionBlock::kNone;
   bool must_differ_ = false;
+  std::int64_t num_swapped_ = 0;
   std::map<AdmissionBlock, int> num_plans_;  // of several steps
 };
 
@@ -470,6 +477,7 @@ TEST_P(SchedulerStepsPropertyTest, EqualsStepByStep) {
   for (const AdmissionBlock block : workload_.blocks) {
     EXPECT_GT(num_plans_[block], 0) << static_cast<int>(block);
   }
+  EXPECT_EQ(num_swapped_ > 0, workload_.set_up.num_swap_blocks > 0);
 }
 
 std::vector<Workload> Workloads() {
@@ -548,11 +556,26 @@ std::vector<Workload> Workloads() {
   };
 }
 
+std::vector<Workload> SwapWorkloads() {
+  std::vector<Workload> workloads = Workloads();
+  std::erase_if(workloads, [](const Workload& workload) {
+    return workload.set_up.num_blocks > 40;  // roomy
+  });
+  for (Workload& workload : workloads) {
+    workload.set_up.num_swap_blocks = 25;
+    workload.set_up.scheduler.preemption = PreemptionMode::kSwap;
+  }
+  return workloads;
+}
+
+std::string NameOf(const testing::TestParamInfo<Workload>& info) {
+  return info.param.name;
+}
+
 INSTANTIATE_TEST_SUITE_P(Random, SchedulerStepsPropertyTest,
-                         testing::ValuesIn(Workloads()),
-                         [](const testing::TestParamInfo<Workload>& info) {
-                           return info.param.name;
-                         });
+                         testing::ValuesIn(Workloads()), NameOf);
+INSTANTIATE_TEST_SUITE_P(Swap, SchedulerStepsPropertyTest,
+                         testing::ValuesIn(SwapWorkloads()), NameOf);
 
 }  // namespace
 }  // namespace pagedkv

@@ -21,7 +21,8 @@ function showSummary(report) {
             withInterval(result.waste_pct, 1), meanOf(result.batch, 2),
             result.capacity_gain === null
               ? "–" : `${number(result.capacity_gain, 2)}×`,
-            number(result.preempt.count), number(result.requests.finished),
+            number(result.preempt.count), number(result.preempt.swaps),
+            number(result.requests.finished),
             number(result.requests.rejected), number(result.waste_gb_hours, 2)];
   });
   const first = report.results[report.policies[0].id];
@@ -32,7 +33,8 @@ function showSummary(report) {
           report.baseline,
           ["policy", "token % of pool", "reserved %", "internal %",
            "ext & other %", "waste % of held", "batch", "vs baseline",
-           "preemptions", "finished", "rejected", "GB-h wasted"], rows));
+           "preemptions", "by swap", "finished", "rejected", "GB-h wasted"],
+          rows));
 }
 
 function batchFigure(report) {

@@ -19,11 +19,12 @@ TEST(GpuCatalogueTest, HasTheFiguresOfTheDataSheets) {
     double memory_gb;
     double bandwidth_gb_per_s;
     double bf16_tflops;
+    int pcie_generation;
   } sheets[] = {
-      {"a100-40gb", 40, 1555, 312},  {"a100-80gb", 80, 2039, 312},
-      {"h100", 80, 3350, 989.5},     {"h200", 141, 4800, 989.5},
-      {"mi300x", 192, 5300, 1307.4}, {"l40s", 48, 864, 362.05},
-      {"rtx-4090", 24, 1008, 165.2},
+      {"a100-40gb", 40, 1555, 312, 4},  {"a100-80gb", 80, 2039, 312, 4},
+      {"h100", 80, 3350, 989.5, 5},     {"h200", 141, 4800, 989.5, 5},
+      {"mi300x", 192, 5300, 1307.4, 5}, {"l40s", 48, 864, 362.05, 4},
+      {"rtx-4090", 24, 1008, 165.2, 4},
   };
   for (const auto& sheet : sheets) {
     const auto gpu = FindGpu(sheet.name);
@@ -35,6 +36,11 @@ TEST(GpuCatalogueTest, HasTheFiguresOfTheDataSheets) {
                      sheet.bandwidth_gb_per_s);
     EXPECT_DOUBLE_EQ(static_cast<double>(gpu->bf16_flops_per_s) / 1e12,
                      sheet.bf16_tflops);
+    // 16 lanes; each generation doubles the 16 GT/s of the fourth.
+    const double lane_gt_per_s = sheet.pcie_generation == 4 ? 16 : 32;
+    EXPECT_NEAR(static_cast<double>(gpu->link_bytes_per_s) / 1e9,
+                16 * lane_gt_per_s * 128 / 130 / 8, 0.001)
+        << sheet.name;
   }
 }
 

@@ -32,6 +32,15 @@ TEST(StepTime, TakesTheSlowerOfComputeAndMemory) {
   EXPECT_EQ(time.NanosecondsOf({.computed_tokens = 200}), 2005);
 }
 
+TEST(StepTime, SwappingComesOnTop) {
+  const StepTime time{.serial = {.per_step = 5 * kFsPerNs},
+                      .compute = {.per_computed_token = 10 * kFsPerNs},
+                      .memory = {.per_step = 1000 * kFsPerNs},
+                      .per_swapped_token = 7 * kFsPerNs};
+  EXPECT_EQ(time.NanosecondsOf({.computed_tokens = 200, .swapped_tokens = 30}),
+            2005 + 210);
+}
+
 TEST(StepTime, RoundsToTheNearestAndIsNeverZero) {
   const StepTime time{.serial = {.per_sequence = kFsPerNs / 4}};
   EXPECT_EQ(time.NanosecondsOf({.sequences = 0}), 1);

@@ -61,6 +61,9 @@ void ExpectEqual(const SimulationTotals& a, const SimulationTotals& b) {
   EXPECT_EQ(a.peak_step_tokens, b.peak_step_tokens);
   EXPECT_EQ(a.preemptions, b.preemptions);
   EXPECT_EQ(a.recomputed_tokens, b.recomputed_tokens);
+  EXPECT_EQ(a.swaps, b.swaps);
+  EXPECT_EQ(a.swapped_blocks, b.swapped_blocks);
+  EXPECT_EQ(a.swapped_tokens, b.swapped_tokens);
   EXPECT_EQ(a.livelocked_requests, b.livelocked_requests);
   EXPECT_EQ(a.copied_slots, b.copied_slots);
   EXPECT_EQ(a.blocked_capacity_ns, b.blocked_capacity_ns);
@@ -84,6 +87,7 @@ class FusedStepsTest : public testing::TestWithParam<const char*> {
         Simulate(*Policy::Parse(GetParam()), options, requests, fused);
     ASSERT_TRUE(expected.ok()) << expected.status();
     ASSERT_TRUE(found.ok()) << found.status();
+    num_swaps_ += found->swaps;
     ExpectEqual(*expected, *found);
     ASSERT_EQ(stepped.samples.size(), fused.samples.size());
     for (std::size_t i = 0; i < stepped.samples.size(); ++i) {
@@ -96,6 +100,8 @@ class FusedStepsTest : public testing::TestWithParam<const char*> {
       ASSERT_FALSE(HasFailure()) << "record " << i;
     }
   }
+
+  std::int64_t num_swaps_ = 0;
 
   static SimulationOptions Options(ClockKind clock, std::int64_t capacity) {
     SimulationOptions options;
@@ -140,6 +146,17 @@ TEST_P(FusedStepsTest, EqualsStepByStepWithAWatermarkAndFewArrivals) {
     Compare(options, requests);
     if (HasFatalFailure()) return;
   }
+}
+
+TEST_P(FusedStepsTest, EqualsStepByStepWhereVictimsAreSwappedOut) {
+  for (std::uint64_t seed = 1; seed <= 4; ++seed) {
+    SimulationOptions options = Options(ClockKind::kModel, 600);
+    options.swap_slots = TokenCount(seed % 2 == 0 ? 2'000 : 100);
+    options.step_time.per_swapped_token = 90'000;
+    Compare(options, RandomRequests(seed, 120, 90));
+    if (HasFatalFailure()) return;
+  }
+  EXPECT_EQ(num_swaps_ > 0, std::string(GetParam()).starts_with("paged"));
 }
 
 TEST_P(FusedStepsTest, EqualsStepByStepInDemandMode) {

@@ -21,7 +21,14 @@
 namespace pagedkv::sim {
 namespace {
 
-enum class Mode { kIteration, kFixed, kSaturated, kDemand, kTightLimits };
+enum class Mode {
+  kIteration,
+  kFixed,
+  kSaturated,
+  kDemand,
+  kTightLimits,
+  kSwap
+};
 
 using Parameters = std::tuple<std::string, Mode>;
 
@@ -46,6 +53,7 @@ class SimulationPropertyTest : public testing::TestWithParam<Parameters> {
       options_.max_num_seqs = 3;
       options_.max_num_batched_tokens = TokenCount(17);
     }
+    if (mode == Mode::kSwap) options_.swap_slots = TokenCount(160);
   }
 
   absl::StatusOr<SimulationTotals> Run(RecordingObserver& observer) const {
@@ -106,6 +114,11 @@ TEST_P(SimulationPropertyTest, AccountsForEverySlotAndRequest) {
   EXPECT_EQ(totals->steps, steps);
   EXPECT_EQ(totals->peak_slots, peak);
   EXPECT_EQ(totals->preemptions, preemptions);
+  const bool may_swap = std::get<Mode>(GetParam()) == Mode::kSwap &&
+                        std::get<std::string>(GetParam()).starts_with("paged");
+  EXPECT_EQ(totals->swaps > 0, may_swap);
+  EXPECT_EQ(totals->swapped_blocks > 0, may_swap);
+  EXPECT_LE(totals->swaps, totals->preemptions);
 
   ASSERT_EQ(observer.records.size(), requests_.size());
   EXPECT_EQ(totals->finished + totals->rejected, kRequests);
@@ -186,8 +199,8 @@ TEST_P(SimulationDemandTest, NeedsTheLeastThatIsEnough) {
 }
 
 std::string Name(const testing::TestParamInfo<Parameters>& info) {
-  constexpr const char* kModes[] = {"Iteration", "Fixed", "Saturated", "Demand",
-                                    "TightLimits"};
+  constexpr const char* kModes[] = {"Iteration", "Fixed",       "Saturated",
+                                    "Demand",    "TightLimits", "Swap"};
   std::string name = std::get<std::string>(info.param);
   std::replace(name.begin(), name.end(), '-', '_');
   return name + "_" + kModes[static_cast<int>(std::get<Mode>(info.param))];
@@ -199,9 +212,10 @@ const auto kPolicies = testing::Values(
 
 INSTANTIATE_TEST_SUITE_P(
     AllPolicies, SimulationPropertyTest,
-    testing::Combine(kPolicies, testing::Values(Mode::kIteration, Mode::kFixed,
-                                                Mode::kSaturated, Mode::kDemand,
-                                                Mode::kTightLimits)),
+    testing::Combine(kPolicies,
+                     testing::Values(Mode::kIteration, Mode::kFixed,
+                                     Mode::kSaturated, Mode::kDemand,
+                                     Mode::kTightLimits, Mode::kSwap)),
     Name);
 INSTANTIATE_TEST_SUITE_P(AllPolicies, SimulationDemandTest,
                          testing::Combine(kPolicies,

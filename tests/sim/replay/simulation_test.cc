@@ -218,6 +218,25 @@ TEST_F(SimulationTest, PagedPreemptsTheLastAndRecomputes) {
   EXPECT_EQ(observer_.records.back().blocked_cause, Cause::kBlockedCapacity);
 }
 
+TEST_F(SimulationTest, PagedSwapsTheLastOutAndItGoesOn) {
+  options_.capacity = TokenCount(4 * 4);  // 3 blocks
+  options_.swap_slots = TokenCount(4);
+  Run("paged-4", Requests({{4, 6}, {4, 3}}));
+  EXPECT_EQ(observer_.samples[1].preemptions, 1);
+  EXPECT_EQ(observer_.samples[1].work.swapped_tokens, 4);
+  EXPECT_EQ(observer_.samples[1].head, 1);
+  // It needs a block for its 4 tokens and one for the next, and 1 is free.
+  EXPECT_EQ(slots(2)[Cause::kBlockedCapacity], 4);
+  EXPECT_EQ(observer_.samples[6].work.swapped_tokens, 4);
+  EXPECT_EQ(observer_.samples[6].work.computed_tokens, 1);
+  EXPECT_EQ(IdsAndFinishSeconds(), (Finishes{{0, 6}, {1, 8}}));
+  EXPECT_EQ(totals_.preemptions, 1);
+  EXPECT_EQ(totals_.swaps, 1);
+  EXPECT_EQ(totals_.recomputed_tokens, 0);
+  EXPECT_EQ(totals_.swapped_blocks, 2);
+  EXPECT_EQ(totals_.swapped_tokens, 8);
+}
+
 TEST_F(SimulationTest, ConcatCopiesEverySequenceInEveryStep) {
   Run("concat", abc_);
   ASSERT_EQ(observer_.samples.size(), 3u);

@@ -44,6 +44,7 @@ TEST(MetricTableTest, FiguresAreTheNumbersOfAResultByTheirPath) {
 TEST(MetricTableTest, KnowsWhichWayFiguresGetBetter) {
   EXPECT_EQ(DirectionOf("waste_pct"), Direction::kLowerIsBetter);
   EXPECT_EQ(DirectionOf("preempt.count"), Direction::kLowerIsBetter);
+  EXPECT_EQ(DirectionOf("preempt.swaps"), Direction::kNeutral);
   EXPECT_EQ(DirectionOf("latency.ttft_s.p99"), Direction::kLowerIsBetter);
   EXPECT_EQ(DirectionOf("batch.mean"), Direction::kHigherIsBetter);
   EXPECT_EQ(DirectionOf("throughput.output_tokens_per_s"),

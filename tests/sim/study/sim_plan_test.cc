@@ -179,6 +179,41 @@ TEST(SimPlanTest, AnotherDtypeChangesTheBytesOfAToken) {
   EXPECT_EQ(Plan(options).model.kv_bytes_per_token, Bytes(409'600));
 }
 
+TEST(SimPlanTest, WithoutPreemptionBySwapThereIsNoSwapSpace) {
+  EXPECT_EQ(Plan(ValidOptions()).simulation.swap_slots, TokenCount(0));
+}
+
+TEST(SimPlanTest, ASwapSpaceIsGivenLikeAPool) {
+  SimOptions options = ValidOptions();
+  options.preemption = "swap";
+  // 4 GiB at 819,200 bytes per token.
+  EXPECT_EQ(Plan(options).simulation.swap_slots, TokenCount(5'242));
+  options.swap_space = "12GiB";
+  EXPECT_EQ(Plan(options).simulation.swap_slots, TokenCount(15'728));
+  options.swap_space.reset();
+  options.num_swap_blocks = 100;
+  EXPECT_EQ(Plan(options).simulation.swap_slots, TokenCount(1'600));
+  // The iteration clock does not say how long anything takes.
+  EXPECT_EQ(Plan(options).simulation.link_bytes_per_s, 0);
+}
+
+TEST(SimPlanTest, ATokensWayToTheHostTakesItsBytesOverTheLink) {
+  SimOptions options = ValidRooflineOptions();
+  options.preemption = "swap";
+  SimPlan plan = Plan(options);
+  EXPECT_EQ(plan.simulation.link_bytes_per_s, 50'412'000'000);  // 80 % of gen 5
+  EXPECT_NEAR(
+      static_cast<double>(plan.simulation.step_time.per_swapped_token) * 1e-9,
+      819'200 / 50'412.0, 1e-6);  // microseconds
+  options.link_bandwidth = "25GB/s";
+  plan = Plan(options);
+  EXPECT_EQ(plan.simulation.step_time.per_swapped_token, 32'768'000'000);
+  // Each of two GPUs has half of the heads, and a link of its own.
+  options.tensor_parallel = 2;
+  EXPECT_EQ(Plan(options).simulation.step_time.per_swapped_token,
+            16'384'000'000);
+}
+
 TEST(SimPlanTest, BlocksAndDemandNeedNoModelButALength) {
   SimOptions options = ValidOptions();
   options.model.reset();
@@ -241,6 +276,66 @@ const Mistake kMistakes[] = {
      "--rate"},
     {"RateOfASaturatedQueue", [](SimOptions& o) { o.rate = 2; },
      "--rate sets arrival times"},
+    {"UnknownPreemption", [](SimOptions& o) { o.preemption = "abort"; },
+     "unknown --preemption 'abort': use recompute or swap"},
+    {"SwapSpaceWithoutSwap", [](SimOptions& o) { o.swap_space = "1GiB"; },
+     "--swap-space needs --preemption swap"},
+    {"TwoSwapSpaces",
+     [](SimOptions& o) {
+       o.preemption = "swap";
+       o.swap_space = "1GiB";
+       o.num_swap_blocks = 5;
+     },
+     "--swap-space and --num-swap-blocks contradict"},
+    {"SwapSpaceIsNoSize",
+     [](SimOptions& o) {
+       o.preemption = "swap";
+       o.swap_space = "much";
+     },
+     "--swap-space"},
+    {"SwapSpaceOfNoBlock",
+     [](SimOptions& o) {
+       o.preemption = "swap";
+       o.swap_space = "12MB";
+     },
+     "holds no block of policy paged-16"},
+    {"SwapSpaceOfUnknownTokens",
+     [](SimOptions& o) {
+       o.model.reset();
+       o.memory.reset();
+       o.num_blocks = 100;
+       o.max_seq_len = 512;
+       o.preemption = "swap";
+     },
+     "--num-swap-blocks"},
+    {"SwapOfContiguousMemory",
+     [](SimOptions& o) {
+       o.policies = "contiguous-max";
+       o.preemption = "swap";
+     },
+     "needs a paged policy"},
+    {"SwapInDemandMode",
+     [](SimOptions& o) {
+       o = ValidFixedOptions();
+       o.memory.reset();
+       o.demand = true;
+       o.preemption = "swap";
+     },
+     "contradicts --demand"},
+    {"LinkOfAFixedClock",
+     [](SimOptions& o) {
+       o = ValidFixedOptions();
+       o.preemption = "swap";
+       o.link_bandwidth = "25GB";
+     },
+     "--link-bandwidth needs --clock model"},
+    {"LinkOfNoBandwidth",
+     [](SimOptions& o) {
+       o = ValidRooflineOptions();
+       o.preemption = "swap";
+       o.link_bandwidth = "0";
+     },
+     "--link-bandwidth must be at least 1"},
     {"UnknownPolicy", [](SimOptions& o) { o.policies = "paged-16,buddy"; },
      "contiguous-pow2"},
     {"NoPolicy", [](SimOptions& o) { o.policies = ""; }, "--policies"},
