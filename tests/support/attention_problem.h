@@ -202,6 +202,8 @@ class AttentionProblem {
                : -std::numeric_limits<float>::infinity();
   }
   [[nodiscard]] const Rows& query() const { return query_; }
+  [[nodiscard]] Rows& query() { return query_; }
+  [[nodiscard]] const BlockStorage& storage() const { return *storage_; }
   [[nodiscard]] const std::vector<BlockId>& full_table(std::size_t i) const {
     return full_tables_[i];
   }
