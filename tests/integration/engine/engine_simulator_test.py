@@ -55,13 +55,12 @@ class EngineSimulatorTest(unittest.TestCase):
                   "--max-seq-len", "140", "--max-num-seqs", "6",
                   "--max-num-batched-tokens", "50", "--prefix-cache", prefix]
         if swap:
-            limits += ["--num-swap-blocks", str(swap)]
+            limits += ["--preemption", "swap", "--num-swap-blocks", str(swap)]
         prompts = self.folder / "prompts.jsonl"
         write_prompts(prompts, 25, prefix == "on")
         subprocess.run(
             [self.engine, "--tiny", "1", "--prompts", prompts,
              "--cache", cache, "--format", "jsonl",
-             *(["--preemption", "swap"] if swap else []),
              "--write-trace", self.folder / "trace.jsonl",
              "--memory-csv", self.folder / "memory.csv"] + limits,
             check=True, capture_output=True)
