@@ -5,10 +5,12 @@
 function(_pagedkv_common target)
   target_compile_features(${target} PUBLIC cxx_std_20)
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR})
-  target_compile_options(${target} PRIVATE -Wall -Wextra -Wconversion
+  set(warnings -Wall -Wextra -Wconversion
     $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>
     $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety>
     $<$<BOOL:${PAGEDKV_WERROR}>:-Werror>)
+  target_compile_options(${target} PRIVATE
+    "$<$<COMPILE_LANGUAGE:CXX>:${warnings}>")
 endfunction()
 
 # pagedkv_library(NAME <module> PUBLIC_HEADERS <file>... SOURCES <file>...

@@ -49,15 +49,18 @@ KvCacheManagerOptions ManagerOptions(const EngineOptions& options) {
           .groups = {{.block_size = block_size}},
           .max_sequence_tokens = options.max_sequence_tokens,
           .max_sequences = options.max_num_seqs,
-          .prefix_cache = {.partial_block_reuse = options.partial_block_reuse}};
+          .num_swap_blocks = options.num_swap_blocks,
+          .prefix_cache = {.partial_block_reuse = options.partial_block_reuse},
+          .list_fresh_blocks = options.paged.check_slots ||
+                               options.paged.hygiene != ReuseHygiene::kLeave};
 }
 
 absl::StatusOr<std::unique_ptr<KvCache>> MakeCache(
-    CacheKind kind, const KvShape& shape, const KvCacheManager& manager,
-    ThreadPool& threads) {
-  switch (kind) {
+    const EngineOptions& options, const KvShape& shape,
+    const KvCacheManager& manager, ThreadPool& threads) {
+  switch (options.cache) {
     case CacheKind::kPaged:
-      return MakePagedCache(shape, manager, threads);
+      return MakePagedCache(shape, options.paged, manager, threads);
     case CacheKind::kContiguous:
       return MakeContiguousCache(shape, manager, threads);
     case CacheKind::kConcat:
@@ -82,6 +85,11 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(
     return absl::InvalidArgumentError(
         "a prefix cache needs paged memory: the others share nothing");
   }
+  const bool swaps = options.num_swap_blocks > BlockCount(0);
+  if (swaps && options.cache != CacheKind::kPaged) {
+    return absl::InvalidArgumentError(
+        "preemption by swap needs paged memory: the others recompute");
+  }
   if (options.kv_dtype != KvDtype::kFp32 &&
       options.cache != CacheKind::kPaged) {
     return absl::InvalidArgumentError(absl::StrFormat(
@@ -101,14 +109,15 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(
   if (!created.ok()) return created.status();
   auto manager = std::make_unique<KvCacheManager>(*std::move(created));
   absl::StatusOr<Scheduler> scheduler = Scheduler::Create(
-      {.max_num_batched_tokens = options.max_num_batched_tokens,
+      {.preemption = swaps ? PreemptionMode::kSwap : PreemptionMode::kRecompute,
+       .max_num_batched_tokens = options.max_num_batched_tokens,
        .max_num_seqs = options.max_num_seqs},
       *manager);
   if (!scheduler.ok()) return scheduler.status();
   KvShape shape = model.kv_shape();
   shape.format = KvFormat::For(options.kv_dtype);
   absl::StatusOr<std::unique_ptr<KvCache>> cache =
-      MakeCache(options.cache, shape, *manager, threads);
+      MakeCache(options, shape, *manager, threads);
   if (!cache.ok()) return cache.status();
   const absl::StatusOr<Bytes> bytes_per_token = BytesPerToken(shape);
   if (!bytes_per_token.ok()) return bytes_per_token.status();
@@ -182,14 +191,14 @@ absl::Status Engine::Run() {
   return absl::OkStatus();
 }
 
-// What any engine does with a plan. Blocks to swap out and in, where a plan has
-// them, are the cache's business: `KvCache::BeginStep`.
+// What any engine does with a plan.
 absl::Status Engine::Step() {
   const absl::StatusOr<StepPlan> plan = scheduler_.Schedule();
   if (!plan.ok()) return plan.status();
   memory_log_.Record(*manager_, scheduler_, num_samples_,
                      static_cast<std::int32_t>(plan->preempted.size()));
   num_block_copies_ += static_cast<std::int64_t>(plan->copies.size());
+  num_swapped_blocks_ += static_cast<std::int64_t>(plan->swap_out.size());
   MakeBatch(*plan);
   absl::Status status = cache_->BeginStep(*plan, sequences_);
   if (!status.ok()) return status;

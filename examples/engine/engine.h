@@ -36,6 +36,10 @@ struct EngineOptions {
   TokenCount max_sequence_tokens{1024};
   std::int32_t max_num_seqs = 16;
   TokenCount max_num_batched_tokens{512};
+  /// Blocks for sequences that lose theirs, which then compute nothing again;
+  /// paged only. 0: they recompute.
+  BlockCount num_swap_blocks{0};
+  PagedCacheOptions paged = {};
   KvDtype kv_dtype = KvDtype::kFp32;  ///< other than fp32: paged only
   bool prefix_cache = false;          ///< paged only
   /// With it, prompts that differ within a block share the tokens before, too.
@@ -104,6 +108,10 @@ class Engine {
   [[nodiscard]] std::int64_t num_block_copies() const {
     return num_block_copies_;
   }
+  /// Blocks moved to the swap space.
+  [[nodiscard]] std::int64_t num_swapped_blocks() const {
+    return num_swapped_blocks_;
+  }
 
  private:
   /// A request of the scheduler.
@@ -138,6 +146,7 @@ class Engine {
   Bytes bytes_per_token_{0};
   MemoryLog memory_log_;
   std::int64_t num_block_copies_ = 0;
+  std::int64_t num_swapped_blocks_ = 0;
   std::int64_t num_submitted_ = 0;
   std::uint64_t next_id_ = 0;
   std::map<RequestId, Live> live_;

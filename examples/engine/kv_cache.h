@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "examples/engine/thread_pool.h"
 
+#include "pagedkv/block_storage.h"
 #include "pagedkv/kv_cache_manager.h"
 #include "pagedkv/kv_geometry.h"
 #include "pagedkv/kv_tensor.h"
@@ -80,10 +81,21 @@ class KvCache {
   KvCache() = default;
 };
 
+/// What becomes of blocks in paged memory, beside being written and read.
+struct PagedCacheOptions {
+  /// Other than kLeave: the manager must list fresh blocks.
+  ReuseHygiene hygiene = ReuseHygiene::kLeave;
+  /// Stop with an error where a sequence would read a slot that was not
+  /// written. The manager must list fresh blocks.
+  bool check_slots = false;
+};
+
 /// Blocks out of one pool: the library's storage and kernels, led by the plans'
-/// block tables and slots. `manager` must outlive the cache.
+/// block tables and slots, with a second storage for the manager's swap space.
+/// `manager` must outlive the cache.
 absl::StatusOr<std::unique_ptr<KvCache>> MakePagedCache(
-    const KvShape& shape, const KvCacheManager& manager, ThreadPool& threads);
+    const KvShape& shape, const PagedCacheOptions& options,
+    const KvCacheManager& manager, ThreadPool& threads);
 
 /// One arena of `max_tokens` for each sequence, taken when it is admitted: the
 /// plain preallocated tensor. The manager's blocks are these arenas, so that a

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -20,6 +21,7 @@
 #include "pagedkv/kv_layout.h"
 #include "pagedkv/kv_tensor.h"
 #include "pagedkv/scheduler.h"
+#include "pagedkv/slot_sanitizer.h"
 #include "pagedkv/types.h"
 
 namespace pagedkv::engine {
@@ -29,29 +31,44 @@ std::size_t Index(std::int64_t value) {
   return static_cast<std::size_t>(value);
 }
 
-/// Executes plans as any engine does whose KV lies in blocks: copies, then the
-/// tables' changes, then for each layer the writes and the attention. It knows
+/// Finds reads of slots that nobody wrote, in the pool and in the swap space.
+struct SlotCheck {
+  SlotSanitizer pool;
+  SlotSanitizer swap;
+};
+
+/// Executes plans as any engine does whose KV lies in blocks: the moves before
+/// a step, the tables' changes, then for each layer the writes and the
+/// attention. It knows
 /// the manager's tables only through `StepPlan::table_deltas`, as a device
 /// would.
 class PagedCache : public KvCache {
  public:
   PagedCache(const KvShape& shape, const KvCacheManager& manager,
-             ThreadPool& threads, KvLayout layout,
-             std::unique_ptr<BlockStorage> storage)
+             ThreadPool& threads, ReuseHygiene hygiene, KvLayout layout,
+             std::unique_ptr<BlockStorage> storage,
+             std::unique_ptr<BlockStorage> swap, std::optional<SlotCheck> check)
       : shape_(shape),
         manager_(manager),
         threads_(threads),
+        hygiene_(hygiene),
         layout_(std::move(layout)),
-        storage_(std::move(storage)) {}
+        storage_(std::move(storage)),
+        swap_(std::move(swap)),
+        check_(std::move(check)) {}
 
   absl::Status BeginStep(const StepPlan& plan,
                          std::span<const BatchSequence> batch) override {
-    absl::Status status = storage_->CopyBlocks(plan.copies);
+    const StepMoves moves = {.swap_outs = plan.swap_out,
+                             .fresh = plan.fresh_blocks,
+                             .swap_ins = plan.swap_in,
+                             .copies = plan.copies};
+    absl::Status status = storage_->PrepareStep(moves, hygiene_, swap_.get());
     if (!status.ok()) return status;
     UploadTables(plan.table_deltas[0]);
     slots_ = plan.slot_mapping[0];
     PrepareTasks(batch);
-    return absl::OkStatus();
+    return check_ ? CheckSlots(moves, batch) : absl::OkStatus();
   }
 
   absl::Status Write(int layer, const float* keys,
@@ -97,9 +114,30 @@ class PagedCache : public KvCache {
     return absl::OkStatus();
   }
 
-  [[nodiscard]] Bytes peak_bytes() const override { return storage_->size(); }
+  [[nodiscard]] Bytes peak_bytes() const override {
+    return storage_->size() + swap_->size();
+  }
 
  private:
+  absl::Status CheckSlots(const StepMoves& moves,
+                          std::span<const BatchSequence> batch) {
+    absl::Status status = check_->pool.OnStep(moves, &check_->swap);
+    status.Update(check_->pool.OnWrite(0, slots_));
+    for (const BatchSequence& sequence : batch) {
+      status.Update(check_->pool.CheckRead(
+          sequence.sequence, 0,
+          {Table(sequence), Index(manager_.tables().length(
+                                KvCacheManager::row(sequence.sequence)))},
+          TokenCount(sequence.first_position + sequence.num_rows)));
+    }
+    return status;
+  }
+
+  [[nodiscard]] const BlockId* Table(const BatchSequence& sequence) const {
+    const std::int64_t row = KvCacheManager::row(sequence.sequence);
+    return tables_.data() + row * row_stride_;
+  }
+
   // The changed entries of the block tables, as a copy to a device takes them.
   void UploadTables(std::span<const DirtyRange> changes) {
     const DenseBlockTables source = manager_.tables().dense();
@@ -120,12 +158,11 @@ class PagedCache : public KvCache {
     num_tokens_.clear();
     task_tables_.clear();
     for (const BatchSequence& sequence : batch) {
-      const std::int64_t row = KvCacheManager::row(sequence.sequence);
       for (std::int32_t done = 0; done < sequence.num_rows;) {
         done = std::min(done + kQueries, sequence.num_rows);
         query_begin_.push_back(sequence.first_row + done);
         num_tokens_.push_back(sequence.first_position + done);
-        task_tables_.push_back(tables_.data() + row * row_stride_);
+        task_tables_.push_back(Table(sequence));
       }
     }
   }
@@ -142,8 +179,11 @@ class PagedCache : public KvCache {
   KvShape shape_;
   const KvCacheManager& manager_;
   ThreadPool& threads_;
+  ReuseHygiene hygiene_;
   KvLayout layout_;
   std::unique_ptr<BlockStorage> storage_;
+  std::unique_ptr<BlockStorage> swap_;
+  std::optional<SlotCheck> check_;
 
   std::vector<BlockId> tables_;  // [rows, row_stride_]
   std::int32_t row_stride_ = 0;
@@ -158,18 +198,38 @@ class PagedCache : public KvCache {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<KvCache>> MakePagedCache(
-    const KvShape& shape, const KvCacheManager& manager, ThreadPool& threads) {
-  KvLayoutOptions options;
-  options.num_blocks = manager.pool().num_blocks();
-  options.groups = {
+    const KvShape& shape, const PagedCacheOptions& options,
+    const KvCacheManager& manager, ThreadPool& threads) {
+  const BlockCount num_blocks = manager.pool().num_blocks();
+  const BlockCount num_swap_blocks = manager.num_swap_blocks() + BlockCount(1);
+  KvLayoutOptions layout_options;
+  layout_options.num_blocks = num_blocks;
+  layout_options.groups = {
       {.block_size = manager.block_size(), .layers = shape.layers()}};
-  absl::StatusOr<KvLayout> layout = KvLayout::Create(options);
+  absl::StatusOr<KvLayout> layout = KvLayout::Create(layout_options);
   if (!layout.ok()) return layout.status();
   absl::StatusOr<std::unique_ptr<HostBlockStorage>> storage =
       HostBlockStorage::Create({.layout = layout->storage_layout()});
   if (!storage.ok()) return storage.status();
-  return std::make_unique<PagedCache>(shape, manager, threads,
-                                      *std::move(layout), *std::move(storage));
+  BlockStorageLayout swap_layout = layout->storage_layout();
+  swap_layout.num_blocks = num_swap_blocks;
+  absl::StatusOr<std::unique_ptr<HostBlockStorage>> swap =
+      HostBlockStorage::Create({.layout = swap_layout});
+  if (!swap.ok()) return swap.status();
+  std::optional<SlotCheck> check;
+  if (options.check_slots) {
+    const BlockSize block_size = manager.block_size();
+    absl::StatusOr<SlotSanitizer> of_pool =
+        SlotSanitizer::Create(num_blocks, {&block_size, 1});
+    if (!of_pool.ok()) return of_pool.status();
+    absl::StatusOr<SlotSanitizer> of_swap =
+        SlotSanitizer::Create(num_swap_blocks, {&block_size, 1});
+    if (!of_swap.ok()) return of_swap.status();
+    check = SlotCheck{.pool = *std::move(of_pool), .swap = *std::move(of_swap)};
+  }
+  return std::make_unique<PagedCache>(shape, manager, threads, options.hygiene,
+                                      *std::move(layout), *std::move(storage),
+                                      *std::move(swap), std::move(check));
 }
 
 }  // namespace pagedkv::engine

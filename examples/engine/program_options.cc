@@ -19,6 +19,7 @@
 #include "examples/engine/answers.h"
 #include "examples/engine/engine.h"
 
+#include "pagedkv/block_storage.h"
 #include "pagedkv/kv_geometry.h"
 #include "pagedkv/kv_tensor.h"
 #include "pagedkv/types.h"
@@ -152,6 +153,27 @@ void AddOptions(CLI::App& app, ProgramOptions& options) {
                  "int8, int4 or int2, and others that pagedkv sim knows "
                  "(default: fp32)")
       ->group(memory);
+  static const Names<bool> modes = {{"recompute", false}, {"swap", true}};
+  AddChoice(app, "--preemption", options.preemption_by_swap, modes,
+            "What becomes of a sequence that loses its blocks (default: "
+            "recompute)");
+  app.get_option("--preemption")->group(memory);
+  app.add_option("--num-swap-blocks", options.num_swap_blocks,
+                 "With --preemption swap: of the swap space (default: as "
+                 "--num-blocks)")
+      ->check(WholeNumber(1, 1 << 24))
+      ->group(memory);
+  static const Names<ReuseHygiene> hygienes = {
+      {"leave", ReuseHygiene::kLeave},
+      {"zero", ReuseHygiene::kZero},
+      {"poison", ReuseHygiene::kPoison}};
+  AddChoice(app, "--reuse", options.engine.paged.hygiene, hygienes,
+            "What becomes of a block's bytes when another sequence gets it "
+            "(default: leave)");
+  app.get_option("--reuse")->group(memory);
+  app.add_flag("--check-slots", options.engine.paged.check_slots,
+               "Stop where a slot is read that was not written")
+      ->group(memory);
   static const Names<bool> on_off = {{"on", true}, {"off", false}};
   AddChoice(app, "--prefix-cache", options.engine.prefix_cache, on_off,
             "Prompts with the same beginning share its blocks (default: off)");
@@ -198,6 +220,14 @@ absl::Status CheckOptions(ProgramOptions& options) {
         "--write-trace: a trace cannot say --samples");
   }
   EngineOptions& engine = options.engine;
+  if (options.num_swap_blocks && !options.preemption_by_swap) {
+    return absl::InvalidArgumentError(
+        "--num-swap-blocks: needs --preemption swap");
+  }
+  if (options.preemption_by_swap) {
+    engine.num_swap_blocks =
+        BlockCount(options.num_swap_blocks.value_or(options.num_blocks));
+  }
   const absl::StatusOr<KvDtype> dtype = ParseKvDtype(options.kv_dtype);
   if (!dtype.ok()) {
     return absl::InvalidArgumentError(

@@ -31,6 +31,8 @@ struct ProgramOptions {
   EngineOptions engine;
   std::int32_t block_size = 16;
   std::int64_t num_blocks = 256;
+  bool preemption_by_swap = false;
+  std::optional<std::int64_t> num_swap_blocks;
   std::string kv_dtype = "fp32";
   std::int64_t max_sequence_tokens = 1024;
   std::int64_t max_num_batched_tokens = 512;

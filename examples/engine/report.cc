@@ -53,9 +53,11 @@ std::string Report(std::string_view cache, const Engine& engine,
       memory.num_steps, unused - memory.mean_internal, memory.mean_internal);
   absl::StrAppendFormat(
       &report,
-      "%-10s | %.2f requests at a time, %d preemptions, %d tokens in %.2f s "
+      "%-10s | %.2f requests at a time, %d preemptions (%d blocks swapped "
+      "out), %d tokens in %.2f s "
       "(%.1f a second)\n",
-      cache, memory.mean_running, memory.num_preemptions, num_tokens, seconds,
+      cache, memory.mean_running, memory.num_preemptions,
+      engine.num_swapped_blocks(), num_tokens, seconds,
       static_cast<double>(num_tokens) / seconds);
   const PrefixCacheMetrics metrics = engine.manager().prefix_cache_metrics();
   if (metrics.queries > 0) {

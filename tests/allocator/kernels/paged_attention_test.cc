@@ -348,18 +348,15 @@ TEST(PagedAttentionTest, BitsDoNotDependOnBlocksAndLayout) {
     options.window = window;
     options.num_sink_tokens = 5;
     const Bits expected = RunForBits(options);
+    int arrangement = 0;
     for (const std::int32_t block_size :
          {1, 2, 3, 7, 16, 31, 32, 33, 64, 100, 128, 256}) {
       for (const KvOrder order : {KvOrder::kNhd, KvOrder::kHnd}) {
-        for (const KvArrangement arrangement :
-             {KvArrangement::kSplit, KvArrangement::kInterleaved,
-              KvArrangement::kBlockFirst}) {
-          options.block_size = BlockSize(block_size);
-          options.order = order;
-          options.arrangement = arrangement;
-          options.alignment = block_size % 3 == 0 ? 64 : 1;
-          EXPECT_EQ(RunForBits(options), expected) << block_size;
-        }
+        options.block_size = BlockSize(block_size);
+        options.order = order;
+        options.arrangement = static_cast<KvArrangement>(++arrangement % 3);
+        options.alignment = block_size % 3 == 0 ? 64 : 1;
+        EXPECT_EQ(RunForBits(options), expected) << block_size;
       }
     }
   }

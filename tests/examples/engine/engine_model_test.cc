@@ -46,6 +46,10 @@ EngineOptions DrawOptions(Draw& draw) {
   options.max_num_batched_tokens = TokenCount(draw.Between(8, 80));
   options.prefix_cache = draw.Between(0, 1) == 1;
   options.partial_block_reuse = options.prefix_cache && draw.Between(0, 1) == 1;
+  if (draw.Between(0, 1) == 1) {
+    options.num_swap_blocks =
+        BlockCount(1 + draw.Between(0, slots) / options.block_size.value());
+  }
   options.temperature = draw.Between(0, 1) == 1 ? 0.7F : 0.0F;
   options.seed = draw.random().Next();
   return options;
@@ -72,6 +76,7 @@ TEST(EngineModelTest, AnswersAreThoseOfEachRequestAlone) {
   std::int64_t num_hits = 0;
   std::int64_t num_evicted = 0;
   std::int64_t num_copies = 0;
+  std::int64_t num_swapped = 0;
   for (int round = 0; round < kRounds; ++round) {
     SCOPED_TRACE(round);
     Draw draw(kSeed + static_cast<std::uint64_t>(round));
@@ -86,6 +91,7 @@ TEST(EngineModelTest, AnswersAreThoseOfEachRequestAlone) {
     alone.cache = CacheKind::kContiguous;
     alone.prefix_cache = false;
     alone.partial_block_reuse = false;
+    alone.num_swap_blocks = BlockCount(0);
     alone.max_num_seqs = 1;
     alone.block_size = BlockSize(1);
     alone.num_blocks = BlockCount(100);
@@ -95,12 +101,14 @@ TEST(EngineModelTest, AnswersAreThoseOfEachRequestAlone) {
     num_hits += run.prefix_cache.hits;
     num_evicted += run.prefix_cache.blocks_evicted;
     num_copies += run.num_block_copies;
+    num_swapped += run.num_swapped_blocks;
   }
   // Otherwise it has shown little.
   EXPECT_GT(num_preemptions, 0);
   EXPECT_GT(num_hits, 0);
   EXPECT_GT(num_evicted, 0);
   EXPECT_GT(num_copies, 0);
+  EXPECT_GT(num_swapped, 0);
 }
 
 }  // namespace

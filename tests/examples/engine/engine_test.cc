@@ -132,6 +132,24 @@ TEST_F(EngineTest, PreemptionByRecomputeChangesNothing) {
   }
 }
 
+TEST_F(EngineTest, PreemptionBySwapChangesNothing) {
+  const TestRun expected = RunEngine(weights_, Options(), Requests());
+  for (const std::int32_t block_size : {1, 3, 16}) {
+    SCOPED_TRACE(block_size);
+    EngineOptions options = WithBlocks(block_size, 2 + 100 / block_size);
+    options.num_swap_blocks = options.num_blocks;
+    const TestRun run = RunEngine(weights_, options, Requests());
+    EXPECT_GT(run.num_preemptions, 2);
+    EXPECT_GT(run.num_swapped_blocks, 0);
+    ExpectSameAnswers(run, expected);
+    // And where the swap space has room for some only.
+    options.num_swap_blocks = BlockCount(50 / block_size);
+    const TestRun mixed = RunEngine(weights_, options, Requests());
+    EXPECT_GT(mixed.num_swapped_blocks, 0);
+    ExpectSameAnswers(mixed, expected);
+  }
+}
+
 TEST_F(EngineTest, GreedyForksAreAllTheSame) {
   const TestRun expected = RunEngine(weights_, Options(), Requests());
   std::vector<EngineRequest> requests = Requests();
@@ -163,6 +181,10 @@ TEST_F(EngineTest, SampledForksAreTheSameAsRequestsThatShareNothing) {
   const TestRun preempted = RunEngine(weights_, paged, requests);
   EXPECT_GT(preempted.num_preemptions, 0);
   ExpectSameAnswers(preempted, expected, kTolerance);
+  paged.num_swap_blocks = BlockCount(28);
+  const TestRun swapped = RunEngine(weights_, paged, requests);
+  EXPECT_GT(swapped.num_swapped_blocks, 0);
+  ExpectSameAnswers(swapped, expected, kTolerance);
 }
 
 TEST_F(EngineTest, PrefixHitsChangeNothing) {
@@ -226,6 +248,10 @@ TEST_F(EngineTest, StoredFormatsGiveTheSameInAnyBlocksAndBatches) {
     const TestRun run = RunEngine(weights_, options, Requests());
     EXPECT_GT(run.num_preemptions, 0);
     ExpectSameAnswers(run, expected);
+    options.num_swap_blocks = BlockCount(35);
+    const TestRun swapped = RunEngine(weights_, options, Requests());
+    EXPECT_GT(swapped.num_swapped_blocks, 0);
+    ExpectSameAnswers(swapped, expected);
   }
 }
 
@@ -296,6 +322,9 @@ TEST_F(EngineTest, RefusesWhatCannotBe) {
   EXPECT_FALSE(Engine::Create(options, model, threads, run).ok());
   options = Contiguous();
   options.kv_dtype = KvDtype::kFp16;
+  EXPECT_FALSE(Engine::Create(options, model, threads, run).ok());
+  options = Contiguous();
+  options.num_swap_blocks = BlockCount(2);
   EXPECT_FALSE(Engine::Create(options, model, threads, run).ok());
   options = Contiguous();
   options.num_blocks = BlockCount(2);

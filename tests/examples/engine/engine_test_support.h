@@ -22,6 +22,7 @@
 #include "examples/engine/thread_pool.h"
 #include "gtest/gtest.h"
 
+#include "pagedkv/block_storage.h"
 #include "pagedkv/prefix_cache.h"
 #include "pagedkv/scheduler.h"
 #include "pagedkv/types.h"
@@ -43,6 +44,7 @@ struct TestRun : public EngineObserver {
   PrefixCacheMetrics prefix_cache;
   std::int64_t num_preemptions = 0;
   std::int64_t num_block_copies = 0;
+  std::int64_t num_swapped_blocks = 0;
 
   void OnToken(std::int64_t request, std::int32_t sample,
                std::span<const float> logits, TokenId token) override {
@@ -59,10 +61,14 @@ struct TestRun : public EngineObserver {
 };
 
 /// Runs `requests`: the first `num_first` until they end, and then the others.
-inline TestRun RunEngine(const LlamaWeights& weights,
-                         const EngineOptions& options,
+/// Blocks are poisoned when they are issued again, and every read is checked,
+/// unless blocks are reused in part, which leaves others' bytes in them.
+inline TestRun RunEngine(const LlamaWeights& weights, EngineOptions options,
                          const std::vector<EngineRequest>& requests,
                          std::size_t num_first = 0, int num_threads = 2) {
+  if (!options.partial_block_reuse) {
+    options.paged = {.hygiene = ReuseHygiene::kPoison, .check_slots = true};
+  }
   TestRun run;
   ThreadPool threads(num_threads);
   LlamaModel model(
@@ -91,6 +97,7 @@ inline TestRun RunEngine(const LlamaWeights& weights,
   run.rows = (*engine)->memory_log().Rows();
   run.num_preemptions = Summarize(run.rows).num_preemptions;
   run.num_block_copies = (*engine)->num_block_copies();
+  run.num_swapped_blocks = (*engine)->num_swapped_blocks();
   run.prefix_cache = (*engine)->manager().prefix_cache_metrics();
   return run;
 }

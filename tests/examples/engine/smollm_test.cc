@@ -85,6 +85,12 @@ TEST_F(SmolLmTest, TokensAreTheSameInAnyMemory) {
   EXPECT_GT(preempted.num_preemptions, 0);
   ExpectSameAnswers(preempted, contiguous, kTolerance);
 
+  options.num_swap_blocks = BlockCount(32);
+  const TestRun swapped = RunEngine(*weights_, options, requests);
+  EXPECT_GT(swapped.num_swapped_blocks, 0);
+  ExpectSameAnswers(swapped, preempted);  // to the bit
+  options.num_swap_blocks = BlockCount(0);
+
   options.block_size = BlockSize(3);
   options.prefix_cache = true;
   options.partial_block_reuse = true;

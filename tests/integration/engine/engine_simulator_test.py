@@ -47,12 +47,15 @@ class EngineSimulatorTest(unittest.TestCase):
             return [{name: int(row[name]) for name in COLUMNS}
                     for row in csv.DictReader(file)]
 
-    def compare(self, cache, policy, block_size, num_blocks, prefix="off"):
+    def compare(self, cache, policy, block_size, num_blocks, prefix="off",
+                swap=None):
         """Runs both; returns the rows, which are the same."""
         limits = ["--num-blocks", str(num_blocks),
                   "--block-size", str(block_size),
                   "--max-seq-len", "140", "--max-num-seqs", "6",
                   "--max-num-batched-tokens", "50", "--prefix-cache", prefix]
+        if swap:
+            limits += ["--preemption", "swap", "--num-swap-blocks", str(swap)]
         prompts = self.folder / "prompts.jsonl"
         write_prompts(prompts, 25, prefix == "on")
         subprocess.run(
@@ -83,6 +86,11 @@ class EngineSimulatorTest(unittest.TestCase):
         for block_size in (1, 3, 16):
             rows = self.compare("paged", f"paged-{block_size}", block_size,
                                 3 + 150 // block_size)
+            self.assertGreater(sum(row["preemptions"] for row in rows), 0)
+
+    def test_paged_memory_with_a_swap_space(self):
+        for swap in (5, 100):
+            rows = self.compare("paged", "paged-3", 3, 53, swap=swap)
             self.assertGreater(sum(row["preemptions"] for row in rows), 0)
 
     def test_prefix_cache(self):
