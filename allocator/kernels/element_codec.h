@@ -129,7 +129,9 @@ struct ScaleEntry {
 /// complement and symmetric, so that -x is stored as the negative of x.
 [[nodiscard]] constexpr std::int32_t MaxCode(const KvFormat& format) {
   const int bits = KvDtypeBits(format.dtype);
-  return (1 << (format.zero_point_bits != 0 ? bits : bits - 1)) - 1;
+  const std::uint32_t end = 1U
+                            << (format.zero_point_bits != 0 ? bits : bits - 1);
+  return static_cast<std::int32_t>(end - 1);  // also asked of other formats
 }
 [[nodiscard]] constexpr std::int32_t MinCode(const KvFormat& format) {
   return format.zero_point_bits != 0 ? 0 : -MaxCode(format);

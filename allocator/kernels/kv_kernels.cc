@@ -194,9 +194,9 @@ absl::Status GatherKv(const KvTensorView& view, std::span<const BlockId> table,
   if (view.tensor.heads == 0 || num_tokens == 0) return absl::OkStatus();
   const auto slots = static_cast<std::int64_t>(table.size()) * view.block_size;
   if (num_tokens > slots || first > slots - num_tokens) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("table has %d slots, and tokens %d to %d are wanted",
-                        slots, first, first + (num_tokens - 1)));
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "table has %d slots, and %d tokens from %d on are wanted", slots,
+        num_tokens, first));
   }
   if (status = CheckRows(rows, "rows"); !status.ok()) return status;
   const KvTensorView merged = WithMergedHeads(view, rows);
