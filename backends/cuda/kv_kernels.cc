@@ -145,8 +145,8 @@ absl::Status GatherKv(const KvTensorView& view, std::span<const BlockId> table,
   if (view.tensor.heads == 0 || num_tokens == 0) return absl::OkStatus();
   const std::int64_t slots = std::ssize(table) * view.block_size;
   if (num_tokens > slots || first > slots - num_tokens) {
-    return Invalid("table has %d slots, and tokens %d to %d are wanted", slots,
-                   first, first + (num_tokens - 1));
+    return Invalid("table has %d slots, and %d tokens from %d on are wanted",
+                   slots, num_tokens, first);
   }
   if (status = CheckDeviceRows(rows, "rows"); !status.ok()) return status;
   const GatherParams params = {.view = WithMergedHeads(view, rows),

@@ -474,7 +474,7 @@ TEST_F(KvKernelArgumentsTest, ATableMustHaveTheTokens) {
   const std::vector<BlockId> table = {BlockId(1), BlockId(2)};
   EXPECT_TRUE(GatherKv(blocks_.view(), table, 5, 3, rows_.rows()).ok());
   EXPECT_EQ(GatherKv(blocks_.view(), table, 5, 4, rows_.rows()).message(),
-            "table has 8 slots, and tokens 5 to 8 are wanted");
+            "table has 8 slots, and 4 tokens from 5 on are wanted");
   EXPECT_FALSE(GatherKv(blocks_.view(), table, -1, 1, rows_.rows()).ok());
   EXPECT_FALSE(GatherKv(blocks_.view(), table, 0, -1, rows_.rows()).ok());
   EXPECT_FALSE(GatherKv(blocks_.view(), table,
