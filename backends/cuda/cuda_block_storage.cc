@@ -307,12 +307,9 @@ absl::Status CudaBlockStorage::QueueSwaps(std::span<const MoveArenas> arenas,
                                        bytes == arenas[k].to_stride)) &&
               bytes * run.num_blocks >= copy_engine_from_);
     };
-    bool by_engine = !is_pinned;
-    if (is_pinned) {
-      by_engine = true;
-      for (std::size_t k = 0; by_engine && k < arenas.size(); ++k) {
-        by_engine = is_for_engine(k);
-      }
+    bool by_engine = true;
+    for (std::size_t k = 0; is_pinned && by_engine && k < arenas.size(); ++k) {
+      by_engine = is_for_engine(k);
     }
     if (!by_engine) {
       for (std::int32_t i = 0; i < run.num_blocks; ++i) {

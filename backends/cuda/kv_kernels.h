@@ -8,8 +8,9 @@
 /// nothing. What only the device could check (block ids, slots, lengths) is
 /// trusted.
 ///
-/// What is written to blocks has the bits that the host writes. Attention has
-/// other bits than on the host, and the same ones whatever the block size, the
+/// What is written to blocks has the bits that the host writes, and what is
+/// read from there too, but that NaN may be another NaN. Attention has other
+/// bits than on the host, and the same ones whatever the block size, the
 /// layout, the batch, and how many queries of a sequence are in one call.
 ///
 /// Rows start at multiples of their elements' size. Kernels are fastest with

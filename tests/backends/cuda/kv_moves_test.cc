@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <limits>
 #include <numeric>
 #include <random>
 #include <string>
@@ -100,6 +102,17 @@ std::vector<std::int64_t> RandomSlots(std::mt19937& random) {
   return slots;
 }
 
+// A product with NaN is NaN, of which processors have different ones.
+void MakeNansEqual(std::span<std::byte> floats) {
+  for (std::size_t i = 0; i + 4 <= floats.size(); i += 4) {
+    float value = 0;
+    std::memcpy(&value, &floats[i], 4);
+    if (value == value) continue;
+    value = std::numeric_limits<float>::quiet_NaN();
+    std::memcpy(&floats[i], &value, 4);
+  }
+}
+
 TEST_F(KvMovesTest, ScatterWritesTheBytesOfTheHostAndNoOthers) {
   for (const Case& c : Cases(random_)) {
     SCOPED_TRACE(NameOf(c));
@@ -159,6 +172,10 @@ TEST_F(KvMovesTest, GatherReadsWhatTheHostReadsAndWritesNothingElse) {
                  first, num_tokens, device_rows, nullptr);
     ASSERT_TRUE(status.ok()) << status;
     memory_->Download(device_rows.data, Aligned(rows.bytes()));
+    if (c.row_dtype == KvDtype::kFp32) {
+      MakeNansEqual(Aligned(rows.bytes()));
+      MakeNansEqual(Aligned(expected.bytes()));
+    }
     ASSERT_TRUE(rows.bytes() == expected.bytes());
   }
 }
