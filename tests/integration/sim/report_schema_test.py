@@ -32,6 +32,13 @@ RUNS = [
     ["--workload", "sharegpt", "--model", "llama-2-70b", "--num-blocks", "999",
      "--clock", "model", "--step-time-preset", "splitwise-h100-tp8-llama-2-70b",
      "--saturate", "--slo-tpot", "50ms"],
+    # Preemption by swap: with bytes and time, and with neither.
+    ["--workload", "sharegpt", *MODEL, "--memory", "3GiB", "--clock", "model",
+     "--step-time-preset", "roofline", "--gpu", "h100", "--rate", "20",
+     "--policies", "paged-16,contiguous-max", "--preemption", "swap"],
+    ["--workload", "sharegpt", "--max-seq-len", "2048", "--num-blocks", "200",
+     "--policies", "paged-16", "--preemption", "swap",
+     "--num-swap-blocks", "100"],
     # Layers that keep different tokens: windows, an image, a state.
     ["--workload", "azure-conv-2023", "--model", "gemma-3-27b",
      "--memory", "100GiB", "--policies", "paged-16"],
