@@ -212,7 +212,9 @@ absl::Status BlockPool::Release(std::span<const BlockHandle> handles) {
 
 // Those of the blocks just freed that are not of the pool any longer are gone;
 // moves the others to the front, in their order, and returns how many they are.
-std::size_t BlockPool::Withdraw(std::span<BlockId> freed) {
+// Not inline, like `UndoRelease`.
+[[gnu::noinline, gnu::cold]] std::size_t BlockPool::Withdraw(
+    std::span<BlockId> freed) {
   std::size_t kept = 0;
   for (BlockId block : freed) {
     if (block.value() < num_blocks_) {

@@ -75,7 +75,7 @@ class Cache {
     }
     args_.key = layout->View(*storage_, 0, 0, KvRole::kKey);
     args_.value = layout->View(*storage_, 0, 0, KvRole::kValue);
-    args_.batch = {query_begin_, num_tokens_, tables_};
+    args_.batch = {query_begin_, num_tokens_, tables_, {}};
     constexpr std::int64_t kRow = std::int64_t{kQueryHeads} * kHeadSize;
     args_.query = {.data = reinterpret_cast<const std::byte*>(query_.data()),
                    .token_stride = kRow,

@@ -117,7 +117,7 @@ KvCacheManager::KvCacheManager(const KvCacheManagerOptions& options,
       vllm_compatible_(options.prefix_cache.vllm_compatible),
       lists_fresh_(options.list_fresh_blocks) {
   if (lists_fresh_) {
-    is_copied_.resize(static_cast<std::size_t>(pool_.max_num_blocks().value()));
+    touched_.resize(static_cast<std::size_t>(pool_.max_num_blocks().value()));
   }
   for (const KvCacheGroupOptions& group : options.groups) {
     groups_.push_back(
@@ -451,14 +451,16 @@ BlockCount KvCacheManager::BlocksForForks(std::int32_t num_sequences,
   return blocks;
 }
 
-void KvCacheManager::ClearCopies() {
-  if (lists_fresh_) {
-    for (const BlockCopy& copy : copies_) {
-      is_copied_[static_cast<std::size_t>(copy.source.value())] = false;
-      is_copied_[static_cast<std::size_t>(copy.destination.value())] = false;
-    }
-    fresh_.clear();
+void KvCacheManager::ForgetTouched() {
+  for (const BlockCopy& copy : copies_) {
+    touched(copy.source) = touched(copy.destination) = {};
   }
+  for (const BlockSwap& swap : swap_ins()) touched(swap.block) = {};
+}
+
+void KvCacheManager::ClearCopies() {
+  if (lists_fresh_) ForgetTouched();
+  fresh_.clear();
   copies_.clear();
   if (swap_ != nullptr) swap_->BeginStep();
   if (cache_ != nullptr) cache_->BeginStep();

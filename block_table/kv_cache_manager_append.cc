@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "block_table/group_rules.h"
 #include "block_table/prefix_cache.h"
+#include "block_table/swap_space.h"
 #include "pagedkv/kv_cache_manager.h"
 
 namespace pagedkv {
@@ -410,16 +411,24 @@ void KvCacheManager::Take(std::span<BlockId> blocks) {
 void KvCacheManager::NoteFresh(std::span<const BlockId> blocks) {
   const auto copies = static_cast<std::int32_t>(copies_.size());
   for (BlockId block : blocks) {
-    const bool waits = is_copied_[static_cast<std::size_t>(block.value())];
-    fresh_.push_back({block, waits ? copies : 0});
+    Touched& touched = this->touched(block);
+    fresh_.push_back({block, touched.is_copied ? copies : 0});
+    // The sequence for which it was swapped in is gone, and no copy reads it:
+    // the content would only come on top of the cleaning.
+    if (touched.is_swapped_in && !touched.is_copied) {
+      touched.is_swapped_in = false;
+      std::erase_if(swap_->swap_ins(), [block](const BlockSwap& swap) {
+        return swap.block == block;
+      });
+    }
   }
 }
 
 void KvCacheManager::AskForCopy(const BlockCopy& copy) {
   copies_.push_back(copy);
   if (!lists_fresh_) return;
-  is_copied_[static_cast<std::size_t>(copy.source.value())] = true;
-  is_copied_[static_cast<std::size_t>(copy.destination.value())] = true;
+  touched(copy.source).is_copied = true;
+  touched(copy.destination).is_copied = true;
 }
 
 void KvCacheManager::Share(std::span<const BlockId> blocks) {

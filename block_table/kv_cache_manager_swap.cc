@@ -201,6 +201,7 @@ absl::StatusOr<bool> KvCacheManager::TrySwapIn(
                                  .block = taken_[i],
                                  .swap_block = held_[i].block,
                                  .num_tokens = held_[i].num_tokens});
+    if (lists_fresh_) touched(taken_[i]).is_swapped_in = true;
   }
   for (SequenceId id : ids) {
     for (int group = 0; group < num_groups(); ++group) {

@@ -5,10 +5,12 @@
 function(_pagedkv_common target)
   target_compile_features(${target} PUBLIC cxx_std_20)
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR})
-  target_compile_options(${target} PRIVATE -Wall -Wextra -Wconversion
+  set(warnings -Wall -Wextra -Wconversion
     $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>
     $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety>
     $<$<BOOL:${PAGEDKV_WERROR}>:-Werror>)
+  target_compile_options(${target} PRIVATE
+    "$<$<COMPILE_LANGUAGE:CXX>:${warnings}>")
 endfunction()
 
 # pagedkv_library(NAME <module> PUBLIC_HEADERS <file>... SOURCES <file>...
@@ -29,11 +31,13 @@ function(pagedkv_library)
   target_link_libraries(${target} PUBLIC ${arg_DEPS} PRIVATE ${arg_PRIVATE_DEPS})
 endfunction()
 
-# pagedkv_test(NAME <name> SOURCES <file>... DEPS <target>... [LABEL <label>])
+# pagedkv_test(NAME <name> SOURCES <file>... DEPS <target>... [LABEL <label>]
+#              [FIXTURE <fixture>])
 # LABEL is `thread` for what the thread sanitizer is to run, `gpu` for what needs
-# a device. The module is a label as well: `ctest -L scheduler`.
+# a device. The module is a label as well: `ctest -L scheduler`. FIXTURE is what
+# another test sets up for this one.
 function(pagedkv_test)
-  cmake_parse_arguments(arg "" "NAME;LABEL" "SOURCES;DEPS" ${ARGN})
+  cmake_parse_arguments(arg "" "NAME;LABEL;FIXTURE" "SOURCES;DEPS" ${ARGN})
   add_executable(${arg_NAME} ${arg_SOURCES})
   _pagedkv_common(${arg_NAME})
   target_link_libraries(${arg_NAME} PRIVATE ${arg_DEPS} GTest::gmock GTest::gtest_main)
@@ -43,6 +47,9 @@ function(pagedkv_test)
   set(properties TIMEOUT 600)
   if(arg_LABEL)
     list(APPEND properties LABELS ${arg_LABEL})
+  endif()
+  if(arg_FIXTURE)
+    list(APPEND properties FIXTURES_REQUIRED ${arg_FIXTURE})
   endif()
   if(arg_LABEL STREQUAL "thread")
     add_dependencies(thread_tests ${arg_NAME})

@@ -27,20 +27,20 @@ constexpr std::size_t kLanes = hn::MaxLanes(kFloats);
 constexpr std::size_t kTile = kTileTokens;
 static_assert(kTile % kVectorAlignment == 0);
 
-// The sums of kLanes vectors, in that order. Halves are added pairwise, so that
-// a sum costs about two instructions.
-Vector SumEach(Vector (&vectors)[kLanes]) {
+// The sums of vectors kFirst, kFirst + 1, ..., of kCount in all, each in
+// kLanes / kCount lanes: neighbouring lanes are added, and two halves make a
+// whole, so that a sum costs two instructions or three.
+template <std::size_t kFirst, std::size_t kCount>
+HWY_INLINE Vector SumEach(const Vector (&vectors)[kLanes]) {
 #if HWY_TARGET != HWY_SCALAR
-  for (std::size_t n = kLanes / 2; n > 0; n /= 2) {
-    for (std::size_t i = 0; i < n; ++i) {
-      const Vector low = vectors[2 * i];
-      const Vector high = vectors[2 * i + 1];
-      vectors[i] = hn::Add(hn::ConcatEven(kFloats, high, low),
-                           hn::ConcatOdd(kFloats, high, low));
-    }
+  if constexpr (kCount > 1) {
+    const Vector low = SumEach<kFirst, kCount / 2>(vectors);
+    const Vector high = SumEach<kFirst + kCount / 2, kCount / 2>(vectors);
+    return hn::Add(hn::ConcatEven(kFloats, high, low),
+                   hn::ConcatOdd(kFloats, high, low));
   }
 #endif
-  return vectors[0];
+  return vectors[kFirst];
 }
 
 void ComputeLogits(const float* HWY_RESTRICT query,
@@ -61,7 +61,8 @@ void ComputeLogits(const float* HWY_RESTRICT query,
             hn::MulAdd(q, hn::Load(kFloats, key + t * stride + i), sums[t]);
       }
     }
-    hn::Store(hn::Mul(factor, SumEach(sums)), kFloats, logits + token);
+    hn::Store(hn::Mul(factor, SumEach<0, kLanes>(sums)), kFloats,
+              logits + token);
   }
 }
 

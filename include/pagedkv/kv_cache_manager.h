@@ -476,6 +476,11 @@ class KvCacheManager {
     bool is_named = false;  // by a table that was made
   };
 
+  struct Touched {
+    bool is_copied = false;      // from or to, by copies_
+    bool is_swapped_in = false;  // to
+  };
+
   // What an append takes.
   struct Demand {
     TokenCount computed{0};  // before it, the match included
@@ -501,6 +506,9 @@ class KvCacheManager {
     return static_cast<std::uint32_t>(id.value() >> 32);
   }
 
+  Touched& touched(BlockId block) {
+    return touched_[static_cast<std::size_t>(block.value())];
+  }
   [[nodiscard]] bool IsShared(BlockId block) const {
     return pool_.ref_count(block) > 1;
   }
@@ -535,6 +543,7 @@ class KvCacheManager {
   void RefreshAppendLimit(SequenceId id);
   void Take(std::span<BlockId> blocks);
   void NoteFresh(std::span<const BlockId> blocks);
+  void ForgetTouched();
   void AskForCopy(const BlockCopy& copy);
   [[nodiscard]] std::int32_t WrittenTokens(std::size_t row, const Group& group,
                                            std::size_t index) const;
@@ -565,8 +574,8 @@ class KvCacheManager {
   std::vector<std::int32_t> free_rows_;     // reused last in, first out
   std::vector<BlockCopy> copies_;
   std::vector<FreshBlock> fresh_;
-  std::vector<bool>
-      is_copied_;  // by block: it is in copies_; with lists_fresh_
+  // By block, with lists_fresh_: whether a list of the step names it.
+  std::vector<Touched> touched_;
   TokenCount max_sequence_tokens_;
   TokenCount max_in_flight_tokens_;
   BlockCount max_pinned_blocks_;

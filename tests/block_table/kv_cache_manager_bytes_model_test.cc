@@ -34,6 +34,7 @@ namespace {
 
 constexpr std::int32_t kBlocks = 40;
 constexpr std::int32_t kMaxBlocks = 64;
+constexpr std::int32_t kSwapBlocks = 20;  // beside the null block
 constexpr int kTenants = 3;
 constexpr std::int32_t kMaxTokens = 60;
 constexpr std::int32_t kMaxSequences = 8;
@@ -76,8 +77,11 @@ class KvCacheManagerBytesModelTest
         random_(std::get<2>(GetParam())),
         manager_(*KvCacheManager::Create(Options(workload_))),
         storage_(*HostBlockStorage::Create({.layout = Layout(workload_)})),
+        swap_space_(*HostBlockStorage::Create({.layout = SwapLayout()})),
         sanitizer_(*SlotSanitizer::Create(BlockCount(kMaxBlocks),
-                                          BlockSizes(workload_))) {}
+                                          BlockSizes(workload_))),
+        swap_sanitizer_(*SlotSanitizer::Create(BlockCount(kSwapBlocks + 1),
+                                               BlockSizes(workload_))) {}
 
   static KvCacheManagerOptions Options(const Workload& workload) {
     KvCacheManagerOptions options;
@@ -89,6 +93,7 @@ class KvCacheManagerBytesModelTest
     options.max_sequence_tokens = TokenCount(kMaxTokens);
     options.max_sequences = kMaxSequences;
     options.list_fresh_blocks = true;
+    options.num_swap_blocks = BlockCount(kSwapBlocks);
     if (!workload.policy.empty()) {
       options.prefix_cache.content_hash = ContentHashOptions{};
       options.prefix_cache.events = true;
@@ -119,6 +124,11 @@ class KvCacheManagerBytesModelTest
     }
     return layout;
   }
+  BlockStorageLayout SwapLayout() const {
+    BlockStorageLayout layout = Layout(workload_);
+    layout.num_blocks = BlockCount(kSwapBlocks + 1);
+    return layout;
+  }
   static std::vector<BlockSize> BlockSizes(const Workload& workload) {
     std::vector<BlockSize> sizes;
     for (const KvCacheGroupOptions& group : workload.groups) {
@@ -137,6 +147,11 @@ class KvCacheManagerBytesModelTest
     return SequenceId(it->first);
   }
   TestSequence& Get(SequenceId id) { return live_.at(id.value()); }
+  // Brings the sequence back from the swap space, if it is there. False if
+  // blocks are lacking.
+  bool TryBringIn(SequenceId id) {
+    return !manager_.IsSwapped(id) || *manager_.TrySwapIn(id);
+  }
 
   // The low byte names the tenant.
   static std::uint64_t InGroup(std::uint64_t content, int group, int layer,
@@ -182,6 +197,7 @@ class KvCacheManagerBytesModelTest
   void Append(SequenceId id) {
     TestSequence& sequence = Get(id);
     if (sequence.written < manager_.num_tokens(id).value()) EndStep();
+    if (!TryBringIn(id)) return;
     PrefixMatch match;
     const bool is_first = manager_.num_tokens(id) == TokenCount(0) &&
                           manager_.block_table(id).empty();
@@ -210,8 +226,9 @@ class KvCacheManagerBytesModelTest
   }
 
   void Fork() {
-    EndStep();
     const SequenceId id = AnyLive();
+    if (!TryBringIn(id)) return;
+    EndStep();
     const auto fork = manager_.Fork(id);
     if (!fork.ok()) {
       ASSERT_EQ(std::ssize(live_), kMaxSequences);
@@ -226,8 +243,9 @@ class KvCacheManagerBytesModelTest
   }
 
   void Cut() {
-    EndStep();
     const SequenceId id = AnyLive();
+    if (!TryBringIn(id)) return;
+    EndStep();
     TestSequence& sequence = Get(id);
     const std::int64_t tokens = Below(manager_.num_tokens(id).value() + 1);
     const absl::Status status = OneIn(2)
@@ -238,6 +256,35 @@ class KvCacheManagerBytesModelTest
     sequence.written = std::min(sequence.written, tokens);
     sequence.tokens.resize(static_cast<std::size_t>(tokens));
     sequence.contents.resize(static_cast<std::size_t>(tokens));
+  }
+
+  // Some sequences together, what they share once; copies may wait.
+  void SwapOut() {
+    std::vector<SequenceId> ids;
+    for (const auto& [value, sequence] : live_) {
+      const SequenceId id(value);
+      if (OneIn(4) && !manager_.IsSwapped(id)) ids.push_back(id);
+    }
+    for (SequenceId id : ids) {
+      if (Get(id).written < manager_.num_tokens(id).value()) {
+        EndStep();
+        break;
+      }
+    }
+    const auto swapped = manager_.TrySwapOut(ids);
+    // What the same step swaps in stays.
+    if (absl::IsFailedPrecondition(swapped.status())) return;
+    ASSERT_TRUE(swapped.ok()) << swapped.status();
+    if (*swapped) num_swapped_ += std::ssize(ids);
+  }
+  void SwapIn() {
+    std::vector<SequenceId> ids;
+    for (const auto& [value, sequence] : live_) {
+      const SequenceId id(value);
+      if (OneIn(2) && manager_.IsSwapped(id)) ids.push_back(id);
+    }
+    const auto swapped = manager_.TrySwapIn(ids);
+    ASSERT_TRUE(swapped.ok()) << swapped.status();
   }
 
   // Of a sequence whose tokens are written: what others found of it stays.
@@ -265,7 +312,8 @@ class KvCacheManagerBytesModelTest
     const BlockCount blocks(OneIn(2) ? Below(num_blocks_.value() + 2)
                                      : num_blocks_.value() - Below(4));
     const bool waits =
-        !manager_.copies().empty() || !manager_.fresh_blocks().empty();
+        !manager_.copies().empty() || !manager_.fresh_blocks().empty() ||
+        !manager_.swap_outs().empty() || !manager_.swap_ins().empty();
     if (blocks >= BlockCount(2) && blocks <= num_blocks_ && waits) {
       ASSERT_EQ(manager_.BeginShrink(blocks).code(),
                 absl::StatusCode::kFailedPrecondition);
@@ -318,10 +366,13 @@ class KvCacheManagerBytesModelTest
 
   // What an engine does with what the operations have asked for.
   void EndStep() {
-    const StepMoves moves{.fresh = manager_.fresh_blocks(),
+    const StepMoves moves{.swap_outs = manager_.swap_outs(),
+                          .fresh = manager_.fresh_blocks(),
+                          .swap_ins = manager_.swap_ins(),
                           .copies = manager_.copies()};
-    ASSERT_TRUE(sanitizer_.OnStep(moves).ok());
-    const absl::Status prepared = storage_->PrepareStep(moves, hygiene_);
+    ASSERT_TRUE(sanitizer_.OnStep(moves, &swap_sanitizer_).ok());
+    const absl::Status prepared =
+        storage_->PrepareStep(moves, hygiene_, swap_space_.get());
     ASSERT_TRUE(prepared.ok()) << prepared;
     manager_.ClearCopies();
     manager_.ClearDirty();
@@ -345,6 +396,7 @@ class KvCacheManagerBytesModelTest
   }
 
   void Write(SequenceId id, TestSequence& sequence) {
+    if (manager_.IsSwapped(id)) return;
     const std::int64_t end = manager_.num_tokens(id).value();
     for (int g = 0; g < manager_.num_groups(); ++g) {
       std::vector<std::int64_t> slots(
@@ -365,6 +417,7 @@ class KvCacheManagerBytesModelTest
   }
 
   void ReadBack(SequenceId id, const TestSequence& sequence) {
+    if (manager_.IsSwapped(id)) return;
     for (int g = 0; g < manager_.num_groups(); ++g) {
       const std::span<const BlockId> table = manager_.block_table(id, g);
       const absl::Status read =
@@ -432,7 +485,10 @@ class KvCacheManagerBytesModelTest
   std::mt19937_64 random_;
   KvCacheManager manager_;
   std::unique_ptr<HostBlockStorage> storage_;
+  std::unique_ptr<HostBlockStorage> swap_space_;
   SlotSanitizer sanitizer_;
+  SlotSanitizer swap_sanitizer_;
+  std::int64_t num_swapped_ = 0;
   BlockCount num_blocks_{kBlocks};
   std::map<std::uint64_t, TestSequence> live_;
 };
@@ -446,7 +502,7 @@ TEST_P(KvCacheManagerBytesModelTest, EverySequenceReadsItsOwnBytesAndNoOthers) {
   std::int64_t drained = 0;
   for (int i = 0; i < kOperations; ++i) {
     SCOPED_TRACE(testing::Message() << "operation " << i);
-    const std::int64_t operation = Below(40);
+    const std::int64_t operation = Below(44);
     if (live_.empty() || operation < 5) {
       Add();
     } else if (operation < 18) {
@@ -464,6 +520,10 @@ TEST_P(KvCacheManagerBytesModelTest, EverySequenceReadsItsOwnBytesAndNoOthers) {
     } else if (operation < 35) {
       drained += manager_.pool().num_draining().value();
       Drain();
+    } else if (operation < 37) {
+      SwapOut();
+    } else if (operation < 39) {
+      SwapIn();
     } else {
       EndStep();
     }
@@ -472,6 +532,7 @@ TEST_P(KvCacheManagerBytesModelTest, EverySequenceReadsItsOwnBytesAndNoOthers) {
   }
   // The workload has been where it should.
   EXPECT_GT(drained, 50);
+  EXPECT_GT(num_swapped_, 50);
   EndStep();
   while (!live_.empty()) Release();
   EXPECT_EQ(manager_.pool().num_used(), BlockCount(0));

@@ -26,13 +26,15 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-KvCacheManager CreateCache(std::int64_t num_blocks, bool prefix_caching) {
+KvCacheManager CreateCache(std::int64_t num_blocks, bool prefix_caching,
+                           std::int64_t num_swap_blocks = 0) {
   return *KvCacheManager::Create(
       {.pool = {.num_blocks = BlockCount(num_blocks),
                 .prefix_caching = prefix_caching,
                 .max_num_blocks = BlockCount(2 * num_blocks)},
        .groups = {Full(4)},
        .max_sequence_tokens = TokenCount(200),
+       .num_swap_blocks = BlockCount(num_swap_blocks),
        .list_fresh_blocks = true});
 }
 
@@ -146,9 +148,14 @@ TEST_P(SchedulerResizePropertyTest, EveryRequestFinishes) {
     return static_cast<int>(random() % n);
   };
   const bool prefix_caching = GetParam() % 2 == 0;
-  KvCacheManager cache = CreateCache(60, prefix_caching);
+  const bool swaps = GetParam() > 2;
+  KvCacheManager cache = CreateCache(60, prefix_caching, swaps ? 30 : 0);
   Scheduler scheduler = *Scheduler::Create(
-      {.max_num_batched_tokens = TokenCount(64), .max_num_seqs = 12}, cache);
+      {.preemption = swaps ? PreemptionMode::kSwap : PreemptionMode::kRecompute,
+       .max_num_batched_tokens = TokenCount(64),
+       .max_num_seqs = 12},
+      cache);
+  std::size_t num_swaps = 0;
   std::set<RequestId> live;
   std::uint64_t next_id = 1;
   std::int64_t shrunk = 0;
@@ -179,6 +186,7 @@ TEST_P(SchedulerResizePropertyTest, EveryRequestFinishes) {
     }
     const auto plan = scheduler.Schedule(1 + below(3));
     ASSERT_TRUE(plan.ok()) << plan.status();
+    num_swaps += plan->swap_in.size();
     idle_steps = plan->scheduled.empty() ? idle_steps + 1 : 0;
     ASSERT_TRUE(live.empty() || idle_steps < 2);
     std::vector<TokenId> sampled;
@@ -202,6 +210,7 @@ TEST_P(SchedulerResizePropertyTest, EveryRequestFinishes) {
   EXPECT_THAT(live, IsEmpty());
   EXPECT_GT(shrunk, 20);
   EXPECT_GT(refused, 5);
+  EXPECT_EQ(num_swaps > 0, swaps);
   EXPECT_EQ(cache.pool().num_draining(), BlockCount(0));
 }
 

@@ -201,7 +201,9 @@ class AttentionProblem {
                ? Sample(options_.seed + 3, static_cast<std::uint64_t>(head))
                : -std::numeric_limits<float>::infinity();
   }
+  [[nodiscard]] const Rows& query() const { return query_; }
   [[nodiscard]] Rows& query() { return query_; }
+  [[nodiscard]] const BlockStorage& storage() const { return *storage_; }
   [[nodiscard]] const std::vector<BlockId>& full_table(std::size_t i) const {
     return full_tables_[i];
   }

@@ -10,8 +10,9 @@
 ///     static void Read(const std::byte* address, std::span<std::byte> bytes);
 ///   };
 /// A backend that cannot be resized answers `Create` with Unimplemented where
-/// the layout has `max_num_blocks`. Swap spaces are the host's. Write and Read
-/// move bytes between the test and the backend's memory:
+/// the layout has `max_num_blocks`. One that may have no device says so in
+/// `static const char* SkipReason()`: null if it has one. Swap spaces are the
+/// host's. Write and Read move bytes between the test and the backend's memory:
 ///   INSTANTIATE_TYPED_TEST_SUITE_P(Host, BlockStorageTest, HostBackend);
 
 #include <algorithm>
@@ -41,6 +42,14 @@ template <typename Backend>
 class BlockStorageTest : public ::testing::Test {
  protected:
   using Content = std::vector<std::byte>;
+
+  void SetUp() override {
+    if constexpr (requires { Backend::SkipReason(); }) {
+      if (const char* reason = Backend::SkipReason(); reason != nullptr) {
+        GTEST_SKIP() << reason;
+      }
+    }
+  }
 
   // Two groups that share arena 0; its stride is that of the larger, 96 bytes.
   // Arena 1 has one layer whose tokens are not contiguous.

@@ -22,8 +22,10 @@ check_packages=('clang-format-19|clang-format-18|clang-format'
                 'libclang-rt-19-dev|libclang-rt-18-dev|clang')
 
 # Packages of PyPI, which some tests compare with. Those tests are skipped where
-# there is none of them.
-python_test_packages=(msgspec==0.22.0 pyzmq==27.3.0 libcachesim==0.3.5)
+# there is none of them. The first reads the example engine's model.
+gguf_package=gguf==0.19.0
+python_test_packages=(msgspec==0.22.0 pyzmq==27.3.0 libcachesim==0.3.5
+                      "$gguf_package" xllamacpp==2026.10.11549)
 
 # What the scripts say goes to standard error: standard output is the program's.
 say() { printf '==> %s\n' "$*" >&2; }
@@ -106,19 +108,19 @@ python() {
   if [ -x /usr/bin/python3 ]; then /usr/bin/python3 "$@"; else python3 "$@"; fi
 }
 
-# python_for_tests: prints the interpreter of build/python, a virtual environment
-# with the python_test_packages: each that can be had, once.
-python_for_tests() {
+# python_with PACKAGE...: prints the interpreter of build/python, a virtual
+# environment with these packages of PyPI: each that can be had, once.
+python_with() {
   local folder=$root/build/python package missing=()
   if [ ! -x "$folder/bin/pip" ]; then
     say "making a virtual environment in build/python"
     if ! python -m venv --clear "$folder" >&2; then
-      say "that failed; tests that need packages of PyPI will be skipped"
+      say "that failed; what needs packages of PyPI will be skipped"
       python -c 'import sys; print(sys.executable)'
       return
     fi
   fi
-  for package in "${python_test_packages[@]}"; do
+  for package; do
     [ -e "$folder/installed/$package" ] || missing+=("$package")
   done
   for package in "${missing[@]}"; do
@@ -129,7 +131,7 @@ python_for_tests() {
       mkdir -p "$folder/installed"
       : >"$folder/installed/$package"
     else
-      say "that failed; tests that need $package will be skipped"
+      say "that failed; what needs $package will be skipped"
     fi
   done
   printf '%s\n' "$folder/bin/python"
@@ -161,7 +163,7 @@ run_tests() {
   rm -f "$junit"
   build "$preset" "$target" \
     -DPython3_EXECUTABLE="$(python -c 'import sys; print(sys.executable)')" \
-    -DPAGEDKV_TEST_PYTHON="$(python_for_tests)" || return
+    -DPAGEDKV_TEST_PYTHON="$(python_with "${python_test_packages[@]}")" || return
   say "testing build/$preset"
   (cd "$root" && ctest --preset "$preset" --parallel "$(num_jobs)" \
     --output-junit "$junit" "$@") || status=$?

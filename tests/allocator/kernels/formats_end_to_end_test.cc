@@ -29,11 +29,17 @@ constexpr std::int32_t kQueryHeads = 4;
 constexpr std::int32_t kHeadSize = 64;
 constexpr std::int32_t kTokens = 256;
 constexpr std::int32_t kQueries = 8;
+constexpr double kScale = 0.125;
+
+std::int32_t KvHeadOf(std::int32_t query_head) {
+  return query_head / (kQueryHeads / kHeads);
+}
 
 struct Case {
   std::string_view name;
   KvFormat key;
   KvFormat value;
+  std::int32_t num_residual = 0;
 };
 
 constexpr KvFormat Scaled(KvDtype dtype, ScaleScheme scheme,
@@ -54,11 +60,12 @@ constexpr KvFormat PerGroup(KvDtype dtype) {
   return Scaled(dtype, ScaleScheme::kGroup, 32);
 }
 Case Both(std::string_view name, const KvFormat& format) {
-  return {name, format, format};
+  return {name, format, format, 0};
 }
-// Keys per channel, values per token.
-Case Kivi(std::string_view name, KvDtype dtype) {
-  return {name, PerChannel(dtype), PerToken(dtype)};
+// Keys per channel, values per token, and perhaps the youngest tokens as they
+// are.
+Case Kivi(std::string_view name, KvDtype dtype, std::int32_t num_residual = 0) {
+  return {name, PerChannel(dtype), PerToken(dtype), num_residual};
 }
 
 AttentionOptions Options(const Case& c) {
@@ -67,10 +74,12 @@ AttentionOptions Options(const Case& c) {
   options.layer.value = {kHeads, kHeadSize, c.value};
   options.block_size = BlockSize(32);
   options.num_query_heads = kQueryHeads;
-  options.softmax_scale = 0.125F;
+  options.softmax_scale = static_cast<float>(kScale);
   options.outlier_period = 16;
-  options.sequences = {
-      {.id = 1, .num_tokens = kTokens, .num_queries = kQueries}};
+  options.sequences = {{.id = 1,
+                        .num_tokens = kTokens,
+                        .num_queries = kQueries,
+                        .num_residual = c.num_residual}};
   return options;
 }
 
@@ -78,9 +87,18 @@ AttentionOptions Options(const Case& c) {
 // half of the last place that its format has, and what rounding the scale and
 // the zero point to 16 bits takes at the end of the range.
 std::vector<double> ElementErrors(const AttentionProblem& problem, KvRole role,
-                                  const KvFormat& format) {
-  const auto source = [&](std::int64_t t, std::int64_t h, std::int64_t i) {
-    return double{problem.Source(role, 0, t, h, i)};
+                                  const KvFormat& format,
+                                  std::int32_t num_residual) {
+  std::vector<double> written;
+  for (std::int32_t t = 0; t < kTokens; ++t) {
+    for (std::int32_t h = 0; h < kHeads; ++h) {
+      for (std::int32_t i = 0; i < kHeadSize; ++i) {
+        written.push_back(problem.Source(role, 0, t, h, i));
+      }
+    }
+  }
+  const auto source = [&](std::int32_t t, std::int32_t h, std::int32_t i) {
+    return written[static_cast<std::size_t>((t * kHeads + h) * kHeadSize + i)];
   };
   // The range that shares a scale with an element.
   const auto range = [&](std::int32_t t, std::int32_t h, std::int32_t i) {
@@ -109,7 +127,8 @@ std::vector<double> ElementErrors(const AttentionProblem& problem, KvRole role,
       for (std::int32_t i = 0; i < kHeadSize; ++i) {
         const double x = std::abs(source(t, h, i));
         double error = 0;
-        switch (format.dtype) {
+        const bool is_quantized = t < kTokens - num_residual;
+        switch (is_quantized ? format.dtype : KvDtype::kFp32) {
           case KvDtype::kFp32:
             break;
           case KvDtype::kFp16:
@@ -157,47 +176,56 @@ struct Result {
   double bound = 0;  // likewise, by theory
 };
 
-// Weights and outputs of a cache of fp32, in float64.
-class Exact {
- public:
-  explicit Exact(AttentionProblem& problem) : problem_(problem) {}
-
-  struct Query {
-    std::vector<double> weights;    // [tokens]
-    std::vector<double> output;     // [elements]
-    std::vector<double> magnitude;  // of the summands of the output
-  };
-  Query Of(std::int32_t query, std::int32_t head) {
-    const std::int32_t kv_head = head / (kQueryHeads / kHeads);
-    const std::int32_t position = kTokens - kQueries + query;
-    Query result;
-    double sum = 0;
-    for (std::int32_t t = 0; t <= position; ++t) {
-      double dot = 0;
-      for (std::int32_t i = 0; i < kHeadSize; ++i) {
-        dot += problem_.query().Get(query, head, i) *
-               double{problem_.Source(KvRole::kKey, 0, t, kv_head, i)};
-      }
-      result.weights.push_back(std::exp(0.125 * dot));
-      sum += result.weights.back();
-    }
-    result.output.assign(kHeadSize, 0);
-    result.magnitude.assign(kHeadSize, 0);
-    for (std::int32_t t = 0; t <= position; ++t) {
-      double& weight = result.weights[static_cast<std::size_t>(t)];
-      weight /= sum;
-      for (std::int32_t i = 0; i < kHeadSize; ++i) {
-        const double v = problem_.Source(KvRole::kValue, 0, t, kv_head, i);
-        result.output[static_cast<std::size_t>(i)] += weight * v;
-        result.magnitude[static_cast<std::size_t>(i)] += weight * std::abs(v);
-      }
-    }
-    return result;
-  }
-
- private:
-  AttentionProblem& problem_;
+// Attention of one query over what was written, in float64.
+struct Exact {
+  std::vector<double> weights;    // [tokens]
+  std::vector<double> output;     // [elements]
+  std::vector<double> magnitude;  // of the summands of the output
 };
+
+Exact ExactAttention(const AttentionProblem& problem, std::int32_t query,
+                     std::int32_t head) {
+  const std::int32_t kv_head = KvHeadOf(head);
+  const std::int32_t position = kTokens - kQueries + query;
+  Exact result;
+  double sum = 0;
+  for (std::int32_t t = 0; t <= position; ++t) {
+    double dot = 0;
+    for (std::int32_t i = 0; i < kHeadSize; ++i) {
+      dot += problem.query().Get(query, head, i) *
+             double{problem.Source(KvRole::kKey, 0, t, kv_head, i)};
+    }
+    result.weights.push_back(std::exp(kScale * dot));
+    sum += result.weights.back();
+  }
+  result.output.assign(kHeadSize, 0);
+  result.magnitude.assign(kHeadSize, 0);
+  for (std::int32_t t = 0; t <= position; ++t) {
+    double& weight = result.weights[static_cast<std::size_t>(t)];
+    weight /= sum;
+    for (std::int32_t i = 0; i < kHeadSize; ++i) {
+      const double v = problem.Source(KvRole::kValue, 0, t, kv_head, i);
+      result.output[static_cast<std::size_t>(i)] += weight * v;
+      result.magnitude[static_cast<std::size_t>(i)] += weight * std::abs(v);
+    }
+  }
+  return result;
+}
+
+// The same of every query, [queries][heads]: what was written is the same for
+// all formats.
+const std::vector<Exact>& ExactOutputs(const AttentionProblem& problem) {
+  static const std::vector<Exact> outputs = [&problem] {
+    std::vector<Exact> all;
+    for (std::int32_t q = 0; q < kQueries; ++q) {
+      for (std::int32_t h = 0; h < kQueryHeads; ++h) {
+        all.push_back(ExactAttention(problem, q, h));
+      }
+    }
+    return all;
+  }();
+  return outputs;
+}
 
 // Fails the test where an element read is further from the one written.
 void ExpectElementErrors(const AttentionProblem& problem, KvRole role,
@@ -215,58 +243,73 @@ void ExpectElementErrors(const AttentionProblem& problem, KvRole role,
   }
 }
 
-// Logits are off by at most delta = scale sum|q_i| e_i, weights then by a
-// factor of exp(2 delta), values by e: so the output by at most
-//   (exp(2 delta) - 1) sum w |v| + exp(2 delta) sum w e.
-// Fails the test where it is off by more.
+// How far the output of a query may be from `exact`, each element. Logits are
+// off by at most delta = scale sum|q_i| e_i, weights then by a factor of
+// exp(2 delta), values by e: so the output by at most
+//   (exp(2 delta) - 1) sum w |v| + exp(2 delta) sum w e,
+// and by what fp32 arithmetic adds.
+std::vector<double> OutputBounds(const AttentionProblem& problem,
+                                 std::int32_t query, std::int32_t head,
+                                 const Exact& exact,
+                                 const std::vector<double>& key_errors,
+                                 const std::vector<double>& value_errors) {
+  const auto at = [head](std::size_t token, std::int32_t i) {
+    return (token * kHeads + static_cast<std::size_t>(KvHeadOf(head))) *
+               kHeadSize +
+           static_cast<std::size_t>(i);
+  };
+  double delta = 0;
+  for (std::size_t t = 0; t < exact.weights.size(); ++t) {
+    double sum = 0;
+    for (std::int32_t i = 0; i < kHeadSize; ++i) {
+      sum +=
+          std::abs(problem.query().Get(query, head, i)) * key_errors[at(t, i)];
+    }
+    delta = std::max(delta, kScale * sum);
+  }
+  std::vector<double> bounds;
+  for (std::int32_t i = 0; i < kHeadSize; ++i) {
+    double value_error = 0;
+    for (std::size_t t = 0; t < exact.weights.size(); ++t) {
+      value_error += exact.weights[t] * value_errors[at(t, i)];
+    }
+    const double magnitude = exact.magnitude[static_cast<std::size_t>(i)];
+    bounds.push_back((std::expm1(2 * delta) + 1e-4) * magnitude +
+                     std::exp(2 * delta) * value_error);
+  }
+  return bounds;
+}
+
+// Fails the test where an element read, or of the output, is further off than
+// theory allows.
 Result Measure(const Case& c) {
   SCOPED_TRACE(std::string(c.name));
   AttentionProblem problem(Options(c));
   const absl::Status status = PagedAttention(problem.args());
   EXPECT_TRUE(status.ok()) << status;
   const std::vector<double> key_errors =
-      ElementErrors(problem, KvRole::kKey, c.key);
+      ElementErrors(problem, KvRole::kKey, c.key, c.num_residual);
   const std::vector<double> value_errors =
-      ElementErrors(problem, KvRole::kValue, c.value);
+      ElementErrors(problem, KvRole::kValue, c.value, c.num_residual);
   ExpectElementErrors(problem, KvRole::kKey, key_errors);
   ExpectElementErrors(problem, KvRole::kValue, value_errors);
-  const auto at = [](std::int32_t token, std::int32_t head, std::int32_t i) {
-    return static_cast<std::size_t>((token * kHeads + head) * kHeadSize + i);
-  };
-  Exact exact(problem);
   double error_square = 0;
   double bound_square = 0;
   double output_square = 0;
   for (std::int32_t q = 0; q < kQueries; ++q) {
     for (std::int32_t h = 0; h < kQueryHeads; ++h) {
-      const Exact::Query want = exact.Of(q, h);
-      const std::int32_t kv_head = h / (kQueryHeads / kHeads);
-      double delta = 0;
-      for (std::size_t t = 0; t < want.weights.size(); ++t) {
-        double sum = 0;
-        for (std::int32_t i = 0; i < kHeadSize; ++i) {
-          sum += std::abs(problem.query().Get(q, h, i)) *
-                 key_errors[at(static_cast<std::int32_t>(t), kv_head, i)];
-        }
-        delta = std::max(delta, 0.125 * sum);
-      }
-      for (std::int32_t i = 0; i < kHeadSize; ++i) {
-        double value_error = 0;
-        for (std::size_t t = 0; t < want.weights.size(); ++t) {
-          value_error +=
-              want.weights[t] *
-              value_errors[at(static_cast<std::int32_t>(t), kv_head, i)];
-        }
-        const auto element = static_cast<std::size_t>(i);
-        const double bound = std::expm1(2 * delta) * want.magnitude[element] +
-                             std::exp(2 * delta) * value_error +
-                             1e-4 * want.magnitude[element];
+      const Exact& exact =
+          ExactOutputs(problem)[static_cast<std::size_t>(q * kQueryHeads + h)];
+      const std::vector<double> bounds =
+          OutputBounds(problem, q, h, exact, key_errors, value_errors);
+      for (std::size_t i = 0; i < kHeadSize; ++i) {
+        const double want = exact.output[i];
         const double error =
-            problem.output().Get(q, h, i) - want.output[element];
-        EXPECT_LE(std::abs(error), bound) << c.name;
+            problem.output().Get(q, h, static_cast<std::int64_t>(i)) - want;
+        EXPECT_LE(std::abs(error), bounds[i]);
         error_square += error * error;
-        bound_square += bound * bound;
-        output_square += want.output[element] * want.output[element];
+        bound_square += bounds[i] * bounds[i];
+        output_square += want * want;
       }
     }
   }
@@ -302,6 +345,7 @@ TEST(FormatsEndToEndTest, ErrorsOfTheOutputAreWithinTheory) {
       Both("int2 per token", PerToken(KvDtype::kInt2)),
       Both("int2 per group", PerGroup(KvDtype::kInt2)),
       Kivi("int2 keys per channel", KvDtype::kInt2),
+      Kivi("... and 64 tokens as is", KvDtype::kInt2, 64),
   };
   std::printf("%-24s %14s %10s %12s %12s\n", "format", "bytes/token", "of fp16",
               "error", "bound");
@@ -343,6 +387,7 @@ TEST(FormatsEndToEndTest, KeysPerChannelBeatKeysPerToken) {
     const double per_token = Error(Both("", PerToken(dtype)));
     const double per_channel = Error(Kivi("", dtype));
     EXPECT_LT(per_channel, per_token / 2) << KvDtypeName(dtype);
+    EXPECT_LT(Error(Kivi("", dtype, 64)), per_channel);
   }
 }
 

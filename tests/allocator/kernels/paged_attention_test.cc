@@ -15,8 +15,10 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hwy/targets.h"
 
 #include "pagedkv/kv_kernels.h"
+#include "tests/allocator/kernels/kernel_data.h"
 #include "tests/support/attention_problem.h"
 #include "tests/support/count_allocations.h"
 
@@ -82,29 +84,6 @@ Bits RunForBits(const AttentionOptions& options, std::size_t sequence = 0) {
   return SequenceBits(problem, sequence);
 }
 
-constexpr KvFormat kIntFormats[] = {
-    {.dtype = KvDtype::kInt8, .scale_bits = 0},
-    {.dtype = KvDtype::kInt8, .scheme = ScaleScheme::kToken, .scale_bits = 32},
-    {.dtype = KvDtype::kInt4,
-     .scheme = ScaleScheme::kGroup,
-     .group = 8,
-     .scale_bits = 16,
-     .zero_point_bits = 16},
-    {.dtype = KvDtype::kInt2,
-     .scheme = ScaleScheme::kGroup,
-     .group = 12,
-     .scale_bits = 32,
-     .zero_point_bits = 32},
-    {.dtype = KvDtype::kFp8, .scheme = ScaleScheme::kToken, .scale_bits = 16}};
-
-std::vector<KvFormat> FormatsByToken() {
-  std::vector<KvFormat> formats(std::begin(kIntFormats), std::end(kIntFormats));
-  for (const KvDtype dtype : kKvDtypes) {
-    formats.push_back(KvFormat::For(dtype));
-  }
-  return formats;
-}
-
 // KIVI's keys: a scale for each channel of `run` tokens.
 constexpr KvFormat PerChannel(KvDtype dtype, std::int32_t run) {
   return {.dtype = dtype,
@@ -114,35 +93,35 @@ constexpr KvFormat PerChannel(KvDtype dtype, std::int32_t run) {
           .zero_point_bits = 16};
 }
 
-std::string Name(const KvFormat& format) {
-  return std::string(KvDtypeName(format.dtype)) + " scheme " +
-         std::to_string(static_cast<int>(format.scheme)) + " group " +
-         std::to_string(format.group);
+// Lays whole runs of a scale per channel out in blocks, and what is left of
+// each sequence in rows.
+void LeaveWholeRuns(AttentionOptions& options, std::int32_t run) {
+  for (auto& sequence : options.sequences) {
+    const std::int32_t in_blocks = sequence.num_tokens - sequence.num_residual;
+    sequence.num_residual = sequence.num_tokens - in_blocks / run * run;
+  }
 }
 
 TEST(PagedAttentionTest, EqualsTheReference) { RunAndCompare(Usual()); }
 
 TEST(PagedAttentionTest, EqualsTheReferenceInEveryFormat) {
-  for (const KvFormat& format : FormatsByToken()) {
-    SCOPED_TRACE(Name(format));
+  for (const KvFormat& format : AllFormats()) {
+    SCOPED_TRACE(NameOf(format));
     AttentionOptions options = Usual();
     options.layer = Layer(2, 40, format, format);
     options.sequences[0].num_queries = 5;
+    if (format.scheme == ScaleScheme::kChannel) LeaveWholeRuns(options, 8);
     RunAndCompare(options);
   }
 }
 
-TEST(PagedAttentionTest, EqualsTheReferenceWithScalesPerChannel) {
-  for (const KvDtype dtype : {KvDtype::kInt8, KvDtype::kInt4, KvDtype::kInt2}) {
-    for (const std::int32_t run : {0, 1, 4, 16}) {
-      SCOPED_TRACE(Name(PerChannel(dtype, run)));
-      AttentionOptions options = Usual();
-      options.layer =
-          Layer(2, 32, PerChannel(dtype, run), KvFormat::For(dtype));
-      options.sequences = {{.id = 1, .num_tokens = 64, .num_queries = 3},
-                           {.id = 2, .num_tokens = 16, .num_queries = 16}};
-      RunAndCompare(options);
-    }
+TEST(PagedAttentionTest, EqualsTheReferenceForRunsOfEveryLength) {
+  for (const std::int32_t run : {0, 1, 2, 16}) {
+    AttentionOptions options = Usual();
+    options.layer = Layer(2, 32, PerChannel(KvDtype::kInt4, run));
+    options.sequences[0].num_queries = 3;
+    LeaveWholeRuns(options, run > 0 ? run : 16);
+    RunAndCompare(options);
   }
 }
 
@@ -261,75 +240,84 @@ TEST(PagedAttentionTest, TakesTheValueOfTheLargestLogit) {
   }
 }
 
-// Any shapes, formats and batches that fit each other.
-TEST(PagedAttentionTest, EqualsTheReferenceOnRandomProblems) {
-  constexpr std::uint64_t kSeed = 20240607;
-  std::mt19937_64 random(kSeed);
-  const auto pick = [&random](std::int64_t low, std::int64_t high) {
-    return static_cast<std::int32_t>(
-        low + static_cast<std::int64_t>(
-                  random() % static_cast<std::uint64_t>(high - low + 1)));
-  };
-  const std::vector<KvFormat> formats = FormatsByToken();
-  const auto pick_format = [&] {
-    return formats[static_cast<std::size_t>(
-        pick(0, static_cast<std::int64_t>(formats.size()) - 1))];
-  };
-  const auto pick_row_dtype = [&] {
-    return std::array{KvDtype::kFp32, KvDtype::kFp16,
-                      KvDtype::kBf16}[static_cast<std::size_t>(pick(0, 2))];
-  };
-  for (int i = 0; i < 120; ++i) {
-    SCOPED_TRACE("seed " + std::to_string(kSeed) + ", problem " +
-                 std::to_string(i));
+// Shapes, formats and batches that fit each other, drawn from a seed.
+class RandomProblems {
+ public:
+  explicit RandomProblems(std::uint64_t seed) : random_(seed) {}
+
+  AttentionOptions Next() {
     AttentionOptions options;
-    options.seed = random();
+    options.seed = random_();
     options.block_size = BlockSize(
-        pick(0, 3) == 0 ? pick(1, 256) : std::int32_t{1} << pick(0, 8));
-    options.order = pick(0, 1) == 0 ? KvOrder::kNhd : KvOrder::kHnd;
-    options.arrangement = static_cast<KvArrangement>(pick(0, 2));
-    options.alignment = 1 << pick(0, 6);
-    const std::int32_t heads = pick(1, 3);
-    const std::int32_t size = 4 * pick(1, pick(0, 9) == 0 ? 64 : 12);
-    if (pick(0, 4) == 0) {
-      options.layer = Latent(size, 4 * pick(0, 4), pick_format());
-    } else {
-      options.layer = Layer(heads, size, pick_format(), pick_format());
-      if (pick(0, 3) == 0) options.layer.value.head_size = 4 * pick(1, 20);
+        Pick(0, 3) == 0 ? Pick(1, 256) : std::int32_t{1} << Pick(0, 8));
+    options.order = Pick(0, 1) == 0 ? KvOrder::kNhd : KvOrder::kHnd;
+    options.arrangement = static_cast<KvArrangement>(Pick(0, 2));
+    options.alignment = 1 << Pick(0, 6);
+    PickLayer(options);
+    if (Pick(0, 1) == 0) {
+      options.window = Pick(1, 100);
+      options.num_sink_tokens = Pick(0, 1) * Pick(0, 50);
     }
-    options.num_query_heads = options.layer.key.heads * pick(1, 9);
-    options.softmax_scale = static_cast<float>(pick(1, 100)) / 25 /
-                            std::sqrt(static_cast<float>(size));
-    if (pick(0, 1) == 0) {
-      options.window = pick(1, 100);
-      options.num_sink_tokens = pick(0, 1) * pick(0, 50);
-    }
-    options.has_sink_logits = pick(0, 3) == 0;
-    options.query_dtype = pick_row_dtype();
-    options.output_dtype = pick_row_dtype();
-    options.residual_dtype = pick_row_dtype();
-    options.row_gap = pick(0, 2);
-    std::int32_t run = 1;
-    if (pick(0, 4) == 0) {
-      run = 1 << pick(0, 5);
-      options.block_size = BlockSize(run * pick(1, 256 / run));
-      options.layer.key.format = PerChannel(
-          std::array{KvDtype::kInt8, KvDtype::kInt4,
-                     KvDtype::kInt2}[static_cast<std::size_t>(pick(0, 2))],
-          pick(0, 1) == 0 ? run : 0);
-      if (options.layer.key.format.group == 0) run = options.block_size.value();
-    }
-    const std::int32_t num_sequences = pick(0, 4);
+    options.has_sink_logits = Pick(0, 3) == 0;
+    options.query_dtype = PickRowDtype();
+    options.output_dtype = PickRowDtype();
+    options.residual_dtype = PickRowDtype();
+    options.row_gap = Pick(0, 2);
+    const std::int32_t num_sequences = Pick(0, 4);
     for (std::int32_t s = 0; s < num_sequences; ++s) {
-      const std::int32_t tokens = pick(1, 200);
-      const std::int32_t residual = pick(0, 2) == 0 ? pick(0, tokens) : 0;
+      const std::int32_t tokens = Pick(1, 200);
       options.sequences.push_back(
           {.id = static_cast<std::uint64_t>(s),
            .num_tokens = tokens,
-           .num_queries = pick(0, 1) == 0 ? 1 : pick(0, std::min(tokens, 20)),
-           // Blocks hold whole runs.
-           .num_residual = tokens - (tokens - residual) / run * run});
+           .num_queries = Pick(0, 1) == 0 ? 1 : Pick(0, std::min(tokens, 20)),
+           .num_residual = Pick(0, 2) == 0 ? Pick(0, tokens) : 0});
     }
+    const auto per_channel = [](const KvTensor& tensor) {
+      return tensor.format.scheme == ScaleScheme::kChannel;
+    };
+    if (per_channel(options.layer.key) || per_channel(options.layer.value)) {
+      options.block_size = BlockSize(8 * Pick(1, 32));
+      LeaveWholeRuns(options, 8);
+    }
+    return options;
+  }
+
+ private:
+  std::int32_t Pick(std::int64_t low, std::int64_t high) {
+    const auto count = static_cast<std::uint64_t>(high - low + 1);
+    return static_cast<std::int32_t>(
+        low + static_cast<std::int64_t>(random_() % count));
+  }
+  KvDtype PickRowDtype() {
+    return std::array{KvDtype::kFp32, KvDtype::kFp16,
+                      KvDtype::kBf16}[static_cast<std::size_t>(Pick(0, 2))];
+  }
+  KvFormat PickFormat() { return formats_[random_() % formats_.size()]; }
+
+  void PickLayer(AttentionOptions& options) {
+    const std::int32_t size = 4 * Pick(1, Pick(0, 9) == 0 ? 64 : 12);
+    if (Pick(0, 4) == 0) {
+      options.layer = Latent(size, 4 * Pick(0, 4), PickFormat());
+    } else {
+      options.layer = Layer(Pick(1, 3), size, PickFormat(), PickFormat());
+      if (Pick(0, 3) == 0) options.layer.value.head_size = 4 * Pick(1, 20);
+    }
+    options.num_query_heads = options.layer.key.heads * Pick(1, 9);
+    options.softmax_scale = static_cast<float>(Pick(1, 100)) / 25 /
+                            std::sqrt(static_cast<float>(size));
+  }
+
+  std::mt19937_64 random_;
+  std::vector<KvFormat> formats_ = AllFormats();
+};
+
+TEST(PagedAttentionTest, EqualsTheReferenceOnRandomProblems) {
+  constexpr std::uint64_t kSeed = 20240607;
+  RandomProblems problems(kSeed);
+  for (int i = 0; i < 120; ++i) {
+    SCOPED_TRACE("seed " + std::to_string(kSeed) + ", problem " +
+                 std::to_string(i));
+    const AttentionOptions options = problems.Next();
     AttentionProblem problem(options);
     RunAndCompare(problem);
     if (HasFatalFailure()) return;
@@ -339,8 +327,7 @@ TEST(PagedAttentionTest, EqualsTheReferenceOnRandomProblems) {
          row < problem.first_row(options.sequences.size()); ++row) {
       for (std::int32_t h = 0; h < options.num_query_heads; ++h) {
         for (std::int32_t g = 0; g < options.row_gap; ++g) {
-          EXPECT_EQ(*problem.output().At(row, h, elements + g),
-                    std::byte{0xff});
+          EXPECT_EQ(*problem.output().At(row, h, elements + g), kPoison);
         }
       }
     }
@@ -361,18 +348,15 @@ TEST(PagedAttentionTest, BitsDoNotDependOnBlocksAndLayout) {
     options.window = window;
     options.num_sink_tokens = 5;
     const Bits expected = RunForBits(options);
+    int arrangement = 0;
     for (const std::int32_t block_size :
          {1, 2, 3, 7, 16, 31, 32, 33, 64, 100, 128, 256}) {
       for (const KvOrder order : {KvOrder::kNhd, KvOrder::kHnd}) {
-        for (const KvArrangement arrangement :
-             {KvArrangement::kSplit, KvArrangement::kInterleaved,
-              KvArrangement::kBlockFirst}) {
-          options.block_size = BlockSize(block_size);
-          options.order = order;
-          options.arrangement = arrangement;
-          options.alignment = block_size % 3 == 0 ? 64 : 1;
-          EXPECT_EQ(RunForBits(options), expected) << block_size;
-        }
+        options.block_size = BlockSize(block_size);
+        options.order = order;
+        options.arrangement = static_cast<KvArrangement>(++arrangement % 3);
+        options.alignment = block_size % 3 == 0 ? 64 : 1;
+        EXPECT_EQ(RunForBits(options), expected) << block_size;
       }
     }
   }
@@ -428,8 +412,8 @@ TEST(PagedAttentionTest, BitsDoNotDependOnTheBatch) {
   batch.tables = batch.tables.subspan(2, 1);
   ASSERT_TRUE(PagedAttention(problem.args()).ok());
   EXPECT_EQ(SequenceBits(problem, 2), expected);
-  EXPECT_EQ(*problem.output().At(0, 0, 0), std::byte{0xff});
-  EXPECT_EQ(*problem.output().At(problem.first_row(3), 0, 0), std::byte{0xff});
+  EXPECT_EQ(*problem.output().At(0, 0, 0), kPoison);
+  EXPECT_EQ(*problem.output().At(problem.first_row(3), 0, 0), kPoison);
 }
 
 TEST(PagedAttentionTest, BitsDoNotDependOnTheRangeOfHeads) {
@@ -445,7 +429,7 @@ TEST(PagedAttentionTest, BitsDoNotDependOnTheRangeOfHeads) {
       problem.args().num_heads = part.second;
       ASSERT_TRUE(PagedAttention(problem.args()).ok());
       if (part.first == 0) {
-        EXPECT_EQ(*problem.output().At(0, 1, 0), std::byte{0xff});
+        EXPECT_EQ(*problem.output().At(0, 1, 0), kPoison);
       }
     }
     EXPECT_EQ(SequenceBits(problem, 0), expected);
@@ -453,7 +437,7 @@ TEST(PagedAttentionTest, BitsDoNotDependOnTheRangeOfHeads) {
     AttentionProblem rest(options);
     rest.args().first_head = 4;
     ASSERT_TRUE(PagedAttention(rest.args()).ok());
-    EXPECT_EQ(*rest.output().At(0, 3, 0), std::byte{0xff});
+    EXPECT_EQ(*rest.output().At(0, 3, 0), kPoison);
     EXPECT_EQ(rest.OutputBytes(9, 4), expected[9 * 6 + 4]);
     EXPECT_EQ(rest.OutputBytes(9, 5), expected[9 * 6 + 5]);
   }
@@ -531,7 +515,7 @@ TEST(PagedAttentionTest, BitsDoNotDependOnEarlierCalls) {
     const KvTensorView& view = nans.view(role);
     for (const BlockId block : nans.full_table(0)) {
       std::byte* begin = view.base + block.value() * view.block_stride;
-      std::fill(begin, begin + view.block_stride, std::byte{0xff});
+      std::fill(begin, begin + view.block_stride, kPoison);
     }
   }
   AttentionProblem second(odd);
@@ -572,6 +556,57 @@ TEST(PagedAttentionTest, TakesTheLargestHeads) {
     EXPECT_THAT(std::string(status.message()), HasSubstr("at most"));
   }
 }
+
+// All of the above with the best instructions of this machine; here with each
+// set that it has.
+class PagedAttentionTargetsTest : public testing::TestWithParam<std::int64_t> {
+ protected:
+  void SetUp() override {
+    hwy::SetSupportedTargetsForTest(GetParam());
+    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+  }
+  void TearDown() override {
+    hwy::SetSupportedTargetsForTest(0);
+    hwy::GetChosenTarget().DeInit();
+  }
+};
+
+TEST_P(PagedAttentionTargetsTest, EqualsTheReference) {
+  AttentionOptions options = Usual();
+  options.window = 50;
+  options.num_sink_tokens = 3;
+  options.has_sink_logits = true;
+  RunAndCompare(options);
+  options.layer = Layer(2, 40, PerChannel(KvDtype::kInt4, 8),
+                        KvFormat::For(KvDtype::kInt2));
+  LeaveWholeRuns(options, 8);
+  RunAndCompare(options);
+  options.layer = Latent(20, 12, KvFormat::For(KvDtype::kFp8));
+  RunAndCompare(options);
+}
+
+TEST_P(PagedAttentionTargetsTest, BitsDoNotDependOnBlocksAndChunks) {
+  AttentionOptions options = Prompt();
+  options.layer.key.head_size = 52;
+  const Bits expected = RunForBits(options);
+  options.block_size = BlockSize(7);
+  options.order = KvOrder::kHnd;
+  Bits bits;
+  for (const std::int32_t end : {33, 70, 71, 150}) {
+    options.sequences[0].num_queries =
+        end - static_cast<std::int32_t>(bits.size()) / 6;
+    options.sequences[0].num_tokens = end;
+    const Bits part = RunForBits(options);
+    bits.insert(bits.end(), part.begin(), part.end());
+  }
+  EXPECT_EQ(bits, expected);
+}
+
+INSTANTIATE_TEST_SUITE_P(Targets, PagedAttentionTargetsTest,
+                         testing::ValuesIn(hwy::SupportedAndGeneratedTargets()),
+                         [](const testing::TestParamInfo<std::int64_t>& info) {
+                           return hwy::TargetName(info.param);
+                         });
 
 // Each names the argument, and writes nothing.
 TEST(PagedAttentionTest, RefusesWhatDoesNotFit) {
@@ -650,7 +685,7 @@ TEST(PagedAttentionTest, RefusesWhatDoesNotFit) {
     EXPECT_THAT(std::string(status.message()), HasSubstr(wrong.argument));
     EXPECT_EQ(std::string(status.message()).find('\n'), std::string::npos);
     for (const std::byte byte : problem.output().bytes()) {
-      ASSERT_EQ(byte, std::byte{0xff}) << wrong.argument;
+      ASSERT_EQ(byte, kPoison) << wrong.argument;
     }
   }
 }

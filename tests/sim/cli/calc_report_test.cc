@@ -48,7 +48,7 @@ TEST(CalcReportTest, JsonHasExactBytesAndBothUnits) {
   EXPECT_EQ(json["attentions"][0]["attention"], "mha");
   EXPECT_EQ(json["attentions"][0]["ratio"], 8.0);
   EXPECT_EQ(json["attentions"][0]["total_bytes"], 343'597'383'680);
-  EXPECT_EQ(json["dtypes"].size(), 7u);
+  EXPECT_EQ(json["dtypes"].size(), kKvDtypes.size());
   EXPECT_EQ(json["fits"].size(), 7u);
   EXPECT_EQ(json["factors"][0]["formula"],
             "2 (K, V) x 80 layers x 8 KV heads x 128 x 2 B (fp16)");
